@@ -1,0 +1,197 @@
+"""The host's side of a solve: chunk after chunk, until a reason to stop."""
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from . import _loop, _run
+from ._polar import PolarField
+from ._progress import AbstractMeter, Report
+from ._results import RESULTS
+from ._run import Run
+from ._trajectory import Sample, Steps, Trajectory, join, land, sample, trajectory
+from ._until import LEVELS, Levels
+
+
+CHECKPOINT_SECONDS = 20.0
+"""How long a solve goes on without writing its checkpoint."""
+
+CHUNK_STEPS = 64
+CHUNK_BYTES = 64e6
+"""The most steps in a chunk, and the most memory that its buffers take."""
+
+CHUNK_SECONDS = 0.5
+"""How long a chunk should run: so quick are Ctrl-C and the progress line."""
+
+FAILURES = {
+    _loop.UNDERFLOW: RESULTS.step_underflow,
+    _loop.NOT_FINITE: RESULTS.not_finite,
+    _loop.PLATEAU: RESULTS.plateau,
+    _loop.VANISHING: RESULTS.vanishing,
+}
+
+
+class SolveError(RuntimeError):
+    """A solve that ended before `until`.
+
+    Attributes:
+        trajectory: What was computed, with a `result` that says why it ended.
+    """
+
+    def __init__(self, message: str, curve: Trajectory):
+        super().__init__(message)
+        self.trajectory = curve
+
+
+def drive(
+    run: Run, field: PolarField, path: Path | None, shown: AbstractMeter, throw: bool
+) -> Trajectory:
+    """Run chunks until the flow reaches its end, fails, or is interrupted."""
+    control = _loop.controller(run.rtol, run.atol)
+    levels = Levels(run.until)
+    size = 8 * (4 * (run.start.point.size) + run.start.weights.size)
+    capacity = int(np.clip(CHUNK_BYTES / size, 4, CHUNK_STEPS))
+
+    def advance(steps: int, attempts: int):
+        return jax.block_until_ready(
+            _loop.advance(
+                field, run.solver, control, levels, run.carry,
+                np.int64(steps), np.int64(attempts), capacity,
+            )
+        )  # fmt: skip
+
+    began = time.perf_counter()
+    advance(0, 0)  # compiles, and does nothing
+    run.compile_seconds += time.perf_counter() - began
+    chunk, saved = 8, time.monotonic()
+    interrupted = False
+    with _interrupt() as is_interrupted:
+        while True:
+            tried = int(run.carry.accepted) + int(run.carry.rejected)
+            left = run.max_steps - tried
+            interrupted = is_interrupted()
+            if int(run.carry.status) != _loop.RUNNING or left <= 0 or interrupted:
+                break
+            began = time.perf_counter()
+            run.carry, rows, count = advance(chunk, min(2 * chunk, left))
+            seconds = time.perf_counter() - began
+            run.run_seconds += seconds
+            _keep(run, _loop.unpack(np.asarray(rows)[: int(count)], run.carry))
+            shown.update(_report(run))
+            if seconds < CHUNK_SECONDS:
+                chunk = min(2 * chunk, capacity)
+            elif seconds > 2 * CHUNK_SECONDS:
+                chunk = max(chunk // 2, 1)
+            if path is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                _run.write(path, run)
+                saved = time.monotonic()
+        if path is not None:
+            _run.write(path, run)
+    curve, message = _finish(run, field, interrupted)
+    shown.close(message)
+    if throw and curve.result not in (RESULTS.successful, RESULTS.interrupted):
+        raise SolveError(message, curve)
+    return curve
+
+
+def _keep(run: Run, steps: Steps) -> None:
+    """File a chunk of steps; with `save`, only what it asks for."""
+    if steps.tau.size == 0:
+        return
+    if run.save is None:
+        run.steps.append(steps)
+        return
+    before = run.start
+    if run.steps:
+        before = jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
+    # The last step stays, for landing on the level that ends the solve.
+    first = getattr(before, run.save.name)
+    last = getattr(steps, run.save.name)[-1]
+    due = (run.save.times > first) & (run.save.times <= last)
+    if np.any(due):
+        times = run.save.times[due]
+        run.saved.append(sample(before, steps, run.save.name, times))
+    run.steps = [steps]
+
+
+def _report(run: Run) -> Report:
+    last = run.steps[-1] if run.steps else None
+    return Report(
+        log_t=float(run.carry.log_t),
+        log_margin_scale=run.degree * float(run.carry.state[-1]),
+        log_loss=float(last.log_loss[-1] if last else run.start.log_loss),
+        normalized_margin=float(np.min(run.carry.margins)),
+        steps=int(run.carry.accepted),
+        rejected=int(run.carry.rejected),
+    )
+
+
+def _finish(run: Run, field: PolarField, interrupted: bool) -> tuple[Trajectory, str]:
+    """The trajectory of a run, and how it ended in words."""
+    status = int(run.carry.status)
+    met = LEVELS[status - 1] if 1 <= status <= len(LEVELS) else None
+    if met is not None:
+        result, message = RESULTS.successful, f"reached {met}"
+    else:
+        early = RESULTS.interrupted if interrupted else RESULTS.out_of_steps
+        result = FAILURES.get(status, early)
+        message = RESULTS[result]
+    steps = jax.tree.map(lambda *a: np.concatenate(a), *run.steps) if run.steps else None
+    if steps is not None and met not in (None, "converged"):
+        steps = land(run.start, steps, met, getattr(run.until, met))
+    if steps is None:
+        samples = jax.tree.map(lambda a: a[None], run.start)
+    elif run.save is None:
+        samples = join(run.start, steps)
+    else:
+        samples = _requested(run, steps)
+        steps = None
+    stats = {
+        "steps": int(run.carry.accepted),
+        "rejected": int(run.carry.rejected),
+        "failed": int(run.carry.failed),
+        "gradients": float(run.carry.gradients),
+        "compile_seconds": run.compile_seconds,
+        "run_seconds": run.run_seconds,
+        "stopped_by": met,
+    }
+    return trajectory(field, samples, run.degree, result, stats, steps), message
+
+
+def _requested(run: Run, last: Steps) -> Sample:
+    """The samples that `save` asked for, as far as the flow came."""
+    end = float(getattr(last, run.save.name)[-1])
+    chunks = [jax.tree.map(np.asarray, chunk) for chunk in run.saved]
+    if not chunks:
+        return jax.tree.map(lambda a: a[:0], join(run.start, last))
+    samples = jax.tree.map(lambda *a: np.concatenate(a), *chunks)
+    kept = getattr(samples, run.save.name) <= end
+    return jax.tree.map(lambda a: a[kept], samples)
+
+
+@contextlib.contextmanager
+def _interrupt() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; the second time it works as ever."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(number, frame):
+        if pressed.is_set() and callable(before):
+            before(number, frame)
+        pressed.set()
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,150 @@
+r"""Scalars along a step of the polar clock, physical time above all.
+
+$\mathrm dt/\mathrm d\tau = e^{\varphi}$ with $\varphi = -\log G - (L-2)\rho$. On one
+step $\varphi$ may grow by $10^{30}$, and then only the last $1/\varphi'$ of the step
+counts; so the panels of the quadrature shrink geometrically toward both ends, and
+everything stays a logarithm. What is interpolated is $a = -\log G/(1 + R)$, the smoothed
+margin where $R$ is large, and $\rho$: both change slowly.
+
+All of it runs on JAX arrays inside the loop, and on NumPy arrays after it, where it
+need not be compiled.
+"""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._polar import LOG_HUGE, PolarField
+from ._types import Scalar
+
+
+NODES = np.linspace(0, 1, 5)
+"""The fractions of a step at which its dense output is kept."""
+
+_TO_POWERS = np.linalg.inv(np.vander(NODES, increasing=True))
+
+HALVINGS = 60
+"""Bisections of the logarithm of a fraction: 2^-60 of 690 is below rounding."""
+
+
+def _graded_rule(panels: int = 50, points: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre points and log-weights on panels halving toward 0 and 1."""
+    edges = np.append(0.5 ** np.arange(1, panels + 1), 0.0)[::-1]
+    x, w = np.polynomial.legendre.leggauss(points)
+    width = np.diff(edges)
+    left = (edges[:-1, None] + width[:, None] * (x + 1) / 2).ravel()
+    weight = (width[:, None] * w / 2).ravel()
+    return np.concatenate([left, 1 - left]), np.log(np.concatenate([weight, weight]))
+
+
+_POINTS, _LOG_WEIGHTS = _graded_rule()
+
+
+class StepScalars(eqx.Module):
+    r"""Scalars on one step of the polar clock, or on a stack of them.
+
+    The coefficients are of quartics in the fraction of the step, from 0 to 1, by
+    increasing powers along the last axis.
+
+    Attributes:
+        length: The length of the step in $\tau$.
+        log_radius: Coefficients of $\rho$.
+        pull: Coefficients of $-\log G / (1 + R)$.
+        loss: Coefficients of $-\log \mathcal L / (1 + R)$.
+        degree: The degree $L$.
+    """
+
+    length: Float[Array, "*steps"]
+    log_radius: Float[Array, "*steps 5"]
+    pull: Float[Array, "*steps 5"]
+    loss: Float[Array, "*steps 5"]
+    degree: Float[Array, "*steps"]
+
+    def log_rate(self, fraction: Float[Array, "*steps points"]):
+        r"""$\varphi = \log(\mathrm dt/\mathrm d\tau)$ at fractions of the step."""
+        rho = _horner(self.log_radius, fraction)
+        degree = self.degree[..., None]
+        return _magnified(self.pull, fraction, degree * rho) - (degree - 2) * rho
+
+    def log_elapsed(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
+        r"""$\log \int \mathrm dt$ over this first fraction of the step."""
+        xp = fraction.__array_namespace__()
+        values = self.log_rate(fraction[..., None] * _POINTS) + _LOG_WEIGHTS
+        top = xp.max(values, axis=-1)
+        total = xp.sum(xp.exp(values - top[..., None]), axis=-1)
+        return xp.log(self.length * fraction) + top + xp.log(total)
+
+    def log_loss(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
+        r"""$\log \mathcal L$ after this fraction of the step."""
+        fraction = fraction[..., None]
+        log_scale = self.degree[..., None] * _horner(self.log_radius, fraction)
+        return -_magnified(self.loss, fraction, log_scale)[..., 0]
+
+    def first(self, fraction: Float[Array, "*steps"]) -> "StepScalars":
+        """The first fraction of the step, as a step."""
+        powers = fraction[..., None] ** np.arange(5)
+        return StepScalars(
+            self.length * fraction,
+            self.log_radius * powers,
+            self.pull * powers,
+            self.loss * powers,
+            self.degree,
+        )
+
+
+def _horner(coefficients, fraction):
+    value = coefficients[..., 4, None]
+    for k in (3, 2, 1, 0):
+        value = value * fraction + coefficients[..., k, None]
+    return value
+
+
+def _magnified(coefficients, fraction, log_scale):
+    """(1 + R) times a quartic."""
+    xp = fraction.__array_namespace__()
+    return (1 + xp.exp(xp.minimum(log_scale, LOG_HUGE))) * _horner(coefficients, fraction)
+
+
+def step_scalars(
+    field: PolarField,
+    length: Scalar,
+    log_radius: Float[Array, " 5"],
+    log_pull: Float[Array, " 5"],
+    log_loss: Float[Array, " 5"],
+) -> StepScalars:
+    """The step with these values at the five `NODES`."""
+    growth = 1 + jnp.exp(jnp.minimum(field.degree * log_radius, LOG_HUGE))
+    values = jnp.stack([log_radius, -log_pull / growth, -log_loss / growth])
+    return StepScalars(length, *(values @ _TO_POWERS.T), field.degree)
+
+
+def interpolate(values: Float[Array, "steps 5 n"], fraction: Float[Array, " steps"]):
+    """The quartics through values at the `NODES`, at one fraction of each step."""
+    weights = fraction[:, None] ** np.arange(5) @ _TO_POWERS
+    return np.einsum("sk,skn->sn", weights, values)
+
+
+def first_passed(passed, count: int) -> Float[Array, " count"]:
+    """The first fractions where a condition holds, by bisection on the host.
+
+    Args:
+        passed: From fractions to booleans, one a step; true at 1, and from some
+            fraction on.
+        count: The number of steps.
+    """
+    low, high = np.full(count, -690.0), np.zeros(count)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        late = passed(np.exp(middle))
+        low, high = np.where(late, low, middle), np.where(late, middle, high)
+    return np.exp(high)
+
+
+def log_add(a: Float[Array, "*shape"], b: Float[Array, "*shape"]):
+    """`logaddexp` that keeps an infinite sum infinite."""
+    xp = b.__array_namespace__()
+    finite = xp.logaddexp(xp.minimum(a, 1e308), xp.minimum(b, 1e308))
+    return xp.where(xp.maximum(a, b) >= 1e308, math.inf, finite)

@@ -1,0 +1,103 @@
+"""A solve under way: all it is, all it has computed, and how to save both."""
+
+import dataclasses
+import hashlib
+import os
+import pickle
+import tempfile
+from pathlib import Path
+
+import cloudpickle
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from ._flow import GradientFlow
+from ._loop import Carry
+from ._trajectory import Sample, Steps
+from ._until import SaveAt, Until
+
+
+MAGIC = b"gflow checkpoint 1\n"
+
+
+@dataclasses.dataclass
+class Run:
+    """What `solve` works on, and what `resume` reads back.
+
+    Attributes:
+        flow: Data and loss.
+        network: The network at the start.
+        degree: Its degree.
+        until: When to stop.
+        rtol: The relative tolerance.
+        atol: The absolute tolerance.
+        solver: The solver, its stage tolerance set.
+        max_steps: The most steps to try, rejected ones counted.
+        save: The times to keep, or `None` for all steps.
+        start: The first sample.
+        carry: The state of the loop.
+        steps: Chunks of accepted steps; the last one only, if `save` is given.
+        saved: Chunks of samples at the times of `save`.
+        compile_seconds: Spent on tracing and compiling.
+        run_seconds: Spent on steps.
+    """
+
+    flow: GradientFlow
+    network: PyTree
+    degree: float
+    until: Until
+    rtol: float
+    atol: float
+    solver: dfx.AbstractAdaptiveSolver
+    max_steps: int
+    save: SaveAt | None
+    start: Sample
+    carry: Carry
+    steps: list[Steps] = dataclasses.field(default_factory=list)
+    saved: list[Sample] = dataclasses.field(default_factory=list)
+    compile_seconds: float = 0.0
+    run_seconds: float = 0.0
+
+
+def write(path: Path, run: Run) -> None:
+    """Save a run; the file is complete or not there, however the program ends."""
+    run = dataclasses.replace(run, carry=jax.tree.map(np.asarray, run.carry))
+    payload = cloudpickle.dumps(run)
+    digest = hashlib.sha256(payload).digest()
+    handle, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(MAGIC + digest + payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def read(path: Path) -> Run:
+    """Read a run back.
+
+    Raises:
+        ValueError: If there is no such file, or it is no checkpoint or damaged.
+    """
+    if not path.is_file():
+        raise ValueError(f"`path` must be a checkpoint file, but {path} does not exist.")
+    data = path.read_bytes()
+    if not data.startswith(MAGIC):
+        raise ValueError(
+            f"`path` must be a checkpoint that `gflow.solve` wrote, but {path} does not "
+            "begin like one."
+        )
+    digest, payload = data[len(MAGIC) :][:32], data[len(MAGIC) + 32 :]
+    if hashlib.sha256(payload).digest() != digest:
+        raise ValueError(
+            f"`path` must be a whole checkpoint, but {path} is truncated or damaged "
+            f"({len(data)} bytes). Start again, or from a copy."
+        )
+    run = pickle.loads(payload)
+    return dataclasses.replace(run, carry=jax.tree.map(jnp.asarray, run.carry))

@@ -1,0 +1,193 @@
+"""`solve`: from a flow and a network to a trajectory."""
+
+import math
+import time
+from pathlib import Path
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from . import _loop, _run
+from ._degree import degree as find_degree
+from ._drive import drive
+from ._flow import GradientFlow
+from ._polar import PolarField, polar_state
+from ._progress import AbstractMeter, meter
+from ._run import Run
+from ._solvers import SampleSpaceKvaerno5, prepare
+from ._trajectory import Sample, Trajectory, join
+from ._until import SaveAt, Until
+
+
+def solve(
+    flow: GradientFlow,
+    network: PyTree,
+    *,
+    until: Until,
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    solver: dfx.AbstractAdaptiveSolver | None = None,
+    max_steps: int = 10_000,
+    save: SaveAt | None = None,
+    progress: bool | AbstractMeter = True,
+    throw: bool = True,
+    checkpoint: str | Path | None = None,
+) -> Trajectory:
+    r"""Follow the gradient flow of a homogeneous network.
+
+    In polar coordinates and their own clock, so that weights of norm 1e-100 and
+    log-times of 1e300 are as good as any. The last sample lies exactly on the level of
+    `until` that was met (`converged` apart). Ctrl-C returns what was computed.
+
+    Args:
+        flow: Data and loss.
+        network: The weights at $t = 0$; positively homogeneous of some degree.
+        until: When to stop.
+        rtol: Relative tolerance of a step, for the direction (of norm one) and for
+            $\rho = \log |w|$, in the Euclidean norm; 1e-12 to 1e-1.
+        atol: Absolute tolerance; `rtol` by default.
+        solver: `SampleSpaceKvaerno5()` by default, or any adaptive Diffrax solver.
+        max_steps: The most steps to try, rejected ones counted.
+        save: Times to keep, in place of every accepted step.
+        progress: Show a line on standard error if it is a terminal; or a meter.
+        throw: Raise `SolveError` when the solve ends before `until`; else return.
+        checkpoint: A new file to write every so often, and at the end; see `resume`.
+
+    Returns:
+        The trajectory. Its `result` is `RESULTS.successful` when `until` was met.
+
+    Raises:
+        ValueError: If an argument cannot be used; the message names it.
+        SolveError: If the solve ends early and `throw` is true. It holds the trajectory.
+
+    Example:
+        `gflow.solve(flow, network, until=gflow.Until(log_t=1e9))`
+    """
+    began = time.perf_counter()
+    atol = rtol if atol is None else atol
+    path = None if checkpoint is None else _new_file(Path(checkpoint))
+    shown = meter(progress)
+    _check(flow, until, save, rtol=rtol, atol=atol, max_steps=max_steps)
+    solver = prepare(SampleSpaceKvaerno5() if solver is None else solver, rtol)
+    degree = find_degree(network, flow.x)
+    field = PolarField(flow, network, degree)
+    carry, start = _loop.begin(
+        field, solver, _loop.controller(rtol, atol), polar_state(network)
+    )
+    start = jax.tree.map(np.asarray, start)
+    _ahead(until, degree, start)
+    run = Run(
+        flow, network, degree, until, rtol, atol, solver, max_steps, save, start, carry
+    )
+    run.compile_seconds = time.perf_counter() - began
+    return drive(run, field, path, shown, throw)
+
+
+def resume(
+    path: str | Path,
+    *,
+    flow: GradientFlow | None = None,
+    until: Until | None = None,
+    max_steps: int | None = None,
+    progress: bool | AbstractMeter = True,
+    throw: bool = True,
+) -> Trajectory:
+    """Go on with a solve from its checkpoint, bit for bit as if it had never stopped.
+
+    A checkpoint holds Python objects: read only files that you trust.
+
+    Args:
+        path: The file that `solve(..., checkpoint=path)` wrote; it is kept up to date.
+        flow: If given, the checkpoint must be of this flow.
+        until: A later end than the first; by default the same.
+        max_steps: As in `solve`, counted from the very start; by default the same.
+        progress: As in `solve`.
+        throw: As in `solve`.
+
+    Returns:
+        The whole trajectory, from the start of the first solve.
+
+    Raises:
+        ValueError: If the file is missing, damaged, or of another flow, or if `until`
+            lies behind what is computed.
+        SolveError: As in `solve`.
+    """
+    path = Path(path)
+    shown = meter(progress)
+    run = _run.read(path)
+    if flow is not None and not eqx.tree_equal(flow, run.flow):
+        raise ValueError(
+            f"`path` must be a checkpoint of `flow`, but {path} is of another problem: "
+            f"{_text(run.flow)}, not {_text(flow)}."
+        )
+    run.max_steps = run.max_steps if max_steps is None else max_steps
+    if until is not None and until != run.until:
+        now = run.start
+        if run.steps:
+            now = jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
+        _check(run.flow, until, run.save, rtol=run.rtol, max_steps=run.max_steps)
+        _ahead(until, run.degree, now)
+        run.until = until
+        running = jnp.asarray(_loop.RUNNING)
+        run.carry = eqx.tree_at(lambda c: c.status, run.carry, running)
+    field = PolarField(run.flow, run.network, run.degree)
+    return drive(run, field, path, shown, throw)
+
+
+def _text(flow: GradientFlow) -> str:
+    return f"{type(flow.loss).__name__} on data of shape {flow.x.shape}"
+
+
+def _new_file(path: Path) -> Path:
+    if path.exists():
+        raise ValueError(
+            f"`checkpoint` must be a new file, but {path} exists. Go on with it by "
+            "`gflow.resume(path)`, or delete it."
+        )
+    if not path.parent.is_dir():
+        raise ValueError(
+            f"`checkpoint` must lie in a directory, but {path.parent} is none."
+        )
+    return path
+
+
+def _check(flow, until, save, **numbers) -> None:
+    if not isinstance(flow, GradientFlow):
+        raise ValueError(f"`flow` must be a `gflow.GradientFlow`, but is {flow!r}.")
+    if not isinstance(until, Until):
+        raise ValueError(
+            f"`until` must be a `gflow.Until`, such as `Until(log_t=1e9)`, but is "
+            f"{until!r}."
+        )
+    if save is not None and not isinstance(save, SaveAt):
+        raise ValueError(f"`save` must be a `gflow.SaveAt`, but is {save!r}.")
+    for name, value in numbers.items():
+        if not (isinstance(value, int | float) and 0 < value < math.inf):
+            raise ValueError(f"`{name}` must be a positive number, but is {value!r}.")
+        if name.endswith("tol") and not 1e-13 <= value <= 0.1:
+            raise ValueError(
+                f"`{name}` must lie between 1e-13 and 0.1, but is {value}. Below, "
+                "float64 has no digits; above, the flow is not followed."
+            )
+
+
+def _ahead(until: Until, degree: float, now: Sample) -> None:
+    """Refuse an end that lies behind."""
+    log_radius = float(now.point[-1])
+    values = {
+        "log_t": (float(now.log_t), 1),
+        "log_radius": (log_radius, 1),
+        "log_margin_scale": (degree * log_radius, 1),
+        "log_loss": (float(now.log_loss), -1),
+    }
+    for name, (value, sign) in values.items():
+        level = getattr(until, name)
+        if level is not None and sign * (level - value) <= 0:
+            raise ValueError(
+                f"`until.{name}` must lie ahead of the start, where it is {value:.6g}, "
+                f"but is {level:.6g}."
+            )

@@ -1,0 +1,7 @@
+from .sample_space import (
+    AbstractSampleSpaceSolver as AbstractSampleSpaceSolver,
+    SampleSpaceKvaerno3 as SampleSpaceKvaerno3,
+    SampleSpaceKvaerno5 as SampleSpaceKvaerno5,
+    SampleSpaceState as SampleSpaceState,
+)
+from .stock import gradients_per_attempt as gradients_per_attempt, prepare as prepare

@@ -1,0 +1,51 @@
+"""Diffrax's own solvers on the polar field."""
+
+import dataclasses
+
+import diffrax as dfx
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+
+from .sample_space import AbstractSampleSpaceSolver
+
+
+STAGE_FRACTION = 1e-2
+"""How far below `rtol` the stages of an implicit step are solved."""
+
+
+def prepare(solver: dfx.AbstractAdaptiveSolver, rtol: float) -> dfx.AbstractAdaptiveSolver:
+    """The solver with the tolerance of its stages set.
+
+    Diffrax's default root finder, `VeryChord`, takes any stage that has not converged in
+    two iterations for diverged, and takes half its steps in vain here. It is replaced
+    by `optimistix.Newton`; a root finder that the user chose is kept.
+
+    Raises:
+        ValueError: If `solver` is not an instance of an adaptive Diffrax solver.
+    """
+    if not isinstance(solver, dfx.AbstractAdaptiveSolver):
+        raise ValueError(
+            "`solver` must be an adaptive Diffrax solver such as "
+            f"`gflow.SampleSpaceKvaerno5()` or `diffrax.Tsit5()`, but is {solver!r}."
+        )
+    tolerance = jnp.asarray(np.float64(STAGE_FRACTION * rtol))
+    if isinstance(solver, AbstractSampleSpaceSolver):
+        return eqx.tree_at(lambda s: s.stage_tol, solver, tolerance)
+    if isinstance(solver, dfx.AbstractImplicitSolver) and isinstance(
+        solver.root_finder, dfx.VeryChord
+    ):
+        newton = optx.Newton(rtol=tolerance, atol=tolerance)
+        return dataclasses.replace(solver, root_finder=newton, root_find_max_steps=20)
+    return solver
+
+
+def gradients_per_attempt(solver: dfx.AbstractAdaptiveSolver) -> float:
+    """Gradients of the loss that one attempted step takes, where they can be counted.
+
+    NaN for implicit solvers of Diffrax, which do not say how often they iterate.
+    """
+    if isinstance(solver, dfx.AbstractERK):
+        return float(len(solver.tableau.b_sol))
+    return float("nan")

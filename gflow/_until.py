@@ -1,0 +1,121 @@
+"""When a solve stops: the first of several levels that the flow reaches."""
+
+import dataclasses
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
+
+
+LEVELS = ("log_t", "log_radius", "log_margin_scale", "log_loss", "converged")
+
+
+@dataclasses.dataclass(frozen=True)
+class Until:
+    r"""The end of a solve; whichever level is met first stops it.
+
+    Args:
+        log_t: Stop when the logarithm of physical time reaches this.
+        log_radius: Stop when $\rho = \log |w|$ reaches this, from below.
+        log_margin_scale: Stop when $L \rho = \log R$ reaches this, from below; the
+            margins of the network are $R$ times those of its direction.
+        log_loss: Stop when the logarithm of the mean loss falls to this.
+        converged: Stop when the tangent of the angle between the weights and the
+            negative gradient, $|\mathrm d\theta / \mathrm d \rho|$, falls to this while
+            all margins are positive. A saddle can meet it too: ask `limit`.
+
+    Raises:
+        ValueError: If no level is given, or one is NaN or not a number.
+
+    Example:
+        `Until(log_t=1e9, converged=1e-10)`
+    """
+
+    log_t: float | None = None
+    log_radius: float | None = None
+    log_margin_scale: float | None = None
+    log_loss: float | None = None
+    converged: float | None = None
+
+    def __post_init__(self):
+        given = {name: getattr(self, name) for name in LEVELS}
+        given = {name: value for name, value in given.items() if value is not None}
+        if not given:
+            raise ValueError(
+                "`until` must name at least one level, such as `Until(log_t=1e9)`, but "
+                "is empty."
+            )
+        for name, value in given.items():
+            try:
+                usable = not math.isnan(float(value))
+            except (TypeError, ValueError):
+                usable = False
+            if not usable:
+                raise ValueError(
+                    f"`until.{name}` must be a real number, but is {value!r}."
+                )
+        if self.converged is not None and self.converged <= 0:
+            raise ValueError(
+                f"`until.converged` must be positive, but is {self.converged}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class SaveAt:
+    """The times that a solve keeps, in place of all its steps.
+
+    Args:
+        log_t: Increasing logarithms of physical time; or
+        tau: increasing times of the polar clock.
+
+    Raises:
+        ValueError: If not exactly one is given, or its values do not increase.
+    """
+
+    log_t: ArrayLike | None = None
+    tau: ArrayLike | None = None
+
+    def __post_init__(self):
+        if (self.log_t is None) == (self.tau is None):
+            raise ValueError("`SaveAt` needs one of `log_t` and `tau`.")
+        times = self.times
+        if times.ndim != 1 or not np.all(np.diff(times) > 0):
+            raise ValueError(
+                f"`SaveAt.{self.name}` must be a vector of increasing times, but is "
+                f"{times}."
+            )
+
+    @property
+    def name(self) -> str:
+        """The axis of the times, `log_t` or `tau`."""
+        return "tau" if self.log_t is None else "log_t"
+
+    @property
+    def times(self) -> np.ndarray:
+        """The times."""
+        return np.asarray(getattr(self, self.name), dtype=float)
+
+
+class Levels(eqx.Module):
+    """`Until` as an array, so that another level compiles nothing anew.
+
+    All five are made to rise: the last two with their sign changed.
+    """
+
+    values: Float[Array, " levels"]
+
+    def __init__(self, until: Until):
+        signs = {"log_loss": -1, "converged": -1}
+        asked = {name: getattr(until, name) for name in LEVELS}
+        levels = [
+            math.inf if value is None else signs.get(name, 1) * float(value)
+            for name, value in asked.items()
+        ]
+        self.values = jnp.asarray(np.array(levels))
+
+    def reached(self, values: Float[Array, " levels"]) -> Int[Array, ""]:
+        """The number, from 1, of the first level in `LEVELS` that is met; 0 for none."""
+        met = (values >= self.values) & (self.values < jnp.inf)
+        return jnp.max(jnp.where(met, np.arange(1, len(LEVELS) + 1), 0))

@@ -1,0 +1,247 @@
+"""The plan of the house: which room may import which, and what every room keeps."""
+
+import ast
+import contextlib
+import importlib
+import inspect
+import pathlib
+import re
+import types
+
+import equinox as eqx
+import gflow
+import pytest
+
+
+ROOT = pathlib.Path(gflow.__file__).parent
+# The corridor, in the order of the data: a room imports only from rooms before it.
+ROOMS: tuple[str, ...] = (
+    *("_types", "_tree", "nn", "data", "_losses", "_flow", "_degree", "_polar"),
+    *("_log_time", "_solvers", "_trajectory", "_until", "_checkpoint", "_progress"),
+    *("_solve", "_descent", "reference", "_limit", "_diagnostics", "problems"),
+    *("plot", "testing", "experiments"),
+)
+# Walls: imports that run downhill and are wrong all the same.
+WALLS = {
+    "_descent": "_polar _solvers _solve",
+    "reference": "_flow _solvers _trajectory _solve _descent",
+    "_diagnostics": "_solvers _solve _descent",
+}
+# Doors: words that one room alone may speak, or none. We step solvers ourselves.
+DOORS = {"diffeqsolve": "", "matplotlib": "plot", "hypothesis": "testing"}
+DOORS |= {"internal": "", "__future__": ""}
+# `import gflow` must not need what these need.
+APART = ("plot", "testing", "experiments")
+LONGEST = 300  # lines
+
+PATHS = sorted(ROOT.rglob("*.py"))
+each_file = pytest.mark.parametrize(
+    "path", PATHS, ids=[path.relative_to(ROOT).as_posix() for path in PATHS]
+)
+
+
+def room_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path, tree):
+    """Each import as a dotted name in parts, `..` resolved."""
+    package = ("gflow", *path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            module = node.module.split(".") if node.module else ()
+            yield from ([*base, *module, alias.name] for alias in node.names)
+
+
+def test_every_room_is_listed():
+    homeless = {room_of(path) for path in PATHS} - {*ROOMS, "__init__"}
+    assert not homeless, "Give each a place in the corridor, `ROOMS`, and its walls."
+    assert {*WALLS, *" ".join(WALLS.values()).split(), *APART} <= {*ROOMS}
+
+
+@each_file
+def test_imports_run_downhill(path):
+    room = room_of(path)
+    if room not in (*ROOMS, "__init__"):
+        pytest.skip("This room has no place yet: see `test_every_room_is_listed`.")
+    names = imported(path, ast.parse(path.read_text()))
+    for target in ([*name, ""][1] for name in names if name[0] == "gflow"):
+        if room == "__init__":
+            assert target not in APART, f"`import gflow` must not need {target}."
+        elif room == "experiments":
+            assert not target.startswith("_"), "Experiments use public names only."
+        elif target != room:
+            assert target in ROOMS[: ROOMS.index(room)], f"{target} is not downhill."
+            assert target not in WALLS.get(room, "").split(), f"{target} is walled off."
+
+
+@each_file
+def test_doors_are_used_by_their_room_alone(path):
+    tree = ast.parse(path.read_text())
+    spoken = {part for name in imported(path, tree) for part in name}
+    spoken |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for word in spoken & DOORS.keys():
+        assert room_of(path) == DOORS[word], f"`{word}` is not for this room."
+
+
+@each_file
+def test_imports_stand_at_the_top(path):
+    for node in ast.parse(path.read_text()).body:
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            inner = [n for n in ast.walk(node) if isinstance(n, ast.Import)]
+            inner += [n for n in ast.walk(node) if isinstance(n, ast.ImportFrom)]
+            assert not inner, f"Line {inner[0].lineno} imports inside a block."
+
+
+@each_file
+def test_a_file_holds_one_idea(path):
+    lines = len(path.read_text().splitlines())
+    assert lines <= LONGEST, f"{lines} lines: split it by idea."
+
+
+@each_file
+def test_a_private_module_of_a_public_room_is_named_so(path):
+    *folders, name = path.relative_to(ROOT).parts
+    if folders and not folders[0].startswith("_") and folders[0] != "experiments":
+        assert name.startswith("_"), "A public room has private files."
+
+
+def load(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return importlib.import_module(".".join(parts).removesuffix(".__init__"))
+
+
+MODULES = []
+for it in PATHS:
+    with contextlib.suppress(Exception):  # told by the test below, once a file
+        MODULES.append(load(it))
+
+
+@each_file
+def test_every_file_can_be_imported(path):
+    assert load(path) in MODULES
+
+
+def modules(cls=eqx.Module):
+    for sub in cls.__subclasses__():
+        yield from modules(sub)
+        if sub.__module__.split(".")[0] == "gflow":
+            yield sub
+
+
+each_class = pytest.mark.parametrize(
+    "cls", sorted({*modules()}, key=str), ids=lambda cls: cls.__name__
+)
+
+
+@each_class
+def test_abstract_or_final(cls):
+    for base in cls.__mro__[1:]:
+        if base.__module__.split(".")[0] == "gflow":
+            assert base.__name__.startswith("Abstract"), "A concrete class is final."
+            again = vars(cls).keys() & vars(base).keys() - base.__abstractmethods__
+            again = {name for name in again if name[0] != "_" or name == "__call__"}
+            assert not again, "Only abstract methods are overridden."
+
+
+@each_class
+def test_only_classes_named_abstract_are_abstract(cls):
+    if not cls.__name__.lstrip("_").startswith("Abstract"):
+        assert not cls.__abstractmethods__, "It cannot be instantiated."
+
+
+def is_public(module):
+    return not any(part.startswith("_") for part in module.__name__.split("."))
+
+
+def public_names():
+    """Each public object of gflow under its dotted name, methods included."""
+    for module in filter(is_public, MODULES):
+        yield module.__name__, module
+        for name, thing in vars(module).items():
+            home = getattr(thing, "__module__", None) or ""
+            if name.startswith("_") or isinstance(thing, types.ModuleType):
+                continue
+            if not callable(thing) or home.split(".")[0] != "gflow":
+                continue  # a constant, an alias of a type, or another library's
+            dotted = f"{module.__name__}.{name}"
+            yield dotted, thing
+            if inspect.isclass(thing):
+                yield from (
+                    (f"{dotted}.{method}", getattr(thing, method))
+                    for method, member in vars(thing).items()
+                    if not method.startswith("_")
+                    and isinstance(
+                        member,
+                        property | staticmethod | classmethod | types.FunctionType,
+                    )
+                )
+
+
+PUBLIC = dict(public_names())
+each_public = pytest.mark.parametrize("name", PUBLIC)
+
+
+def written_docstring(name):
+    """The docstring someone wrote; an override's is that of the abstract method."""
+    thing = PUBLIC[name]
+    if not inspect.isclass(thing):
+        return inspect.getdoc(thing) or ""
+    doc = inspect.cleandoc(vars(thing).get("__doc__") or "")
+    # Dataclasses write their signature where there is no docstring.
+    return "" if doc.startswith(f"{thing.__name__}(") else doc
+
+
+@each_public
+def test_public_names_have_docstrings(name):
+    assert written_docstring(name), f"`{name}` is public and has no docstring."
+
+
+SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Example")
+SECTIONS += ("References",)
+OTHER_NAMES = r"Arguments|Parameters|Return|Examples|Reference|Raise|Usage|See Also"
+
+
+@each_public
+def test_docstrings_have_google_form(name):
+    doc = written_docstring(name)
+    lines = doc.splitlines()
+    assert lines[0].rstrip()[-1:] in ".!?", "The summary is one line, with a full stop."
+    assert len(lines) == 1 or not lines[1].strip(), "A blank line follows the summary."
+    wrong = re.findall(rf"^({OTHER_NAMES}):?$", doc, re.MULTILINE)
+    assert not wrong, f"Section {wrong} is named otherwise here: {SECTIONS}."
+    assert not re.search(r"^-{3,}$", doc, re.MULTILINE), "Sections are not underlined."
+    found = re.findall(rf"^({'|'.join(SECTIONS)}):$", doc, re.MULTILINE)
+    order = [section for section in SECTIONS if section in found]
+    assert found == order, f"Sections stand in the order {SECTIONS}."
+
+
+def documented(doc, section):
+    """The names that a section describes, or None if there is no such section."""
+    body = re.search(rf"^{section}:\n((?:[ ].*\n|\n)*)", doc + "\n", re.MULTILINE)
+    if body is not None:
+        entries = re.findall(r"^    (\*{0,2}\w+(?:, \*{0,2}\w+)*):", body[1], re.M)
+        return [name for entry in entries for name in entry.split(", ")]
+
+
+@each_public
+def test_args_name_the_parameters(name):
+    args, thing = documented(written_docstring(name), "Args"), PUBLIC[name]
+    if args is not None and callable(thing):
+        parameters = inspect.signature(thing).parameters
+        assert [arg.lstrip("*") for arg in args] == [
+            parameter for parameter in parameters if parameter != "self"
+        ], "`Args` describes each parameter, in order, and nothing else."
+
+
+@each_public
+def test_attributes_name_the_fields(name):
+    attributes = documented(written_docstring(name), "Attributes")
+    thing = PUBLIC[name]
+    if attributes is not None and inspect.isclass(thing):
+        fields = {*dir(thing), *inspect.get_annotations(thing)}
+        fields |= {*re.findall(r"self\.(\w+) = ", inspect.getsource(thing))}
+        assert {*attributes} <= fields, "`Attributes` describes fields."
