@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from . import _tree
-from ._flow import checked_array, require_x64
+from ._checks import checked_array, require_x64
+from ._compile import compiled
 from ._types import Scalar
 
 
@@ -93,12 +94,13 @@ def _probe(
     still: PyTree, x: np.ndarray, points: list[PyTree], c: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs (points, samples, logits) and Euler's quotients (points,) at `c` w."""
-    pairs = [_outputs_and_quotient(_times(c, point), still, x) for point in points]
+    pairs = [
+        compiled(_outputs_and_quotient)(_times(c, point), still, x) for point in points
+    ]
     outputs, quotients = zip(*pairs, strict=True)
     return np.stack(outputs), np.stack(quotients)
 
 
-@eqx.filter_jit
 def _outputs_and_quotient(
     weights: PyTree, still: PyTree, x: Float[Array | np.ndarray, "samples *features"]
 ) -> tuple[Float[Array, "samples logits"], Scalar]:

@@ -1,7 +1,6 @@
 """The host's side of a solve: chunk after chunk, until a reason to stop."""
 
 import contextlib
-import math
 import signal
 import threading
 import time
@@ -11,13 +10,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from . import _loop, _run
+from . import _loop, _patience, _run
+from ._compile import compiled
+from ._landing import land
 from ._polar import PolarField
 from ._progress import AbstractMeter, Report
 from ._results import RESULTS
 from ._run import Run
-from ._trajectory import Sample, Steps, Trajectory, join, land, sample, trajectory
-from ._until import LEVELS, Levels
+from ._trajectory import Sample, Steps, Trajectory, join, sample, trajectory
+from ._until import Levels
 
 
 CHECKPOINT_SECONDS = 20.0
@@ -29,13 +30,6 @@ CHUNK_BYTES = 64e6
 
 CHUNK_SECONDS = 0.5
 """How long a chunk should run: so quick are Ctrl-C and the progress line."""
-
-FAILURES = {
-    _loop.UNDERFLOW: RESULTS.step_underflow,
-    _loop.NOT_FINITE: RESULTS.not_finite,
-    _loop.PLATEAU: RESULTS.plateau,
-    _loop.VANISHING: RESULTS.vanishing,
-}
 
 
 class SolveError(RuntimeError):
@@ -61,7 +55,7 @@ def drive(
 
     def advance(steps: int, attempts: int):
         return jax.block_until_ready(
-            _loop.advance(
+            compiled(_loop.advance)(
                 field, run.solver, control, levels, run.carry,
                 np.int64(steps), np.int64(attempts), capacity,
             )
@@ -71,19 +65,20 @@ def drive(
     advance(0, 0)  # compiles, and does nothing
     run.compile_seconds += time.perf_counter() - began
     chunk, saved = 8, time.monotonic()
-    interrupted = False
+    early = None
     with _interrupt() as is_interrupted:
         while True:
-            tried = int(run.carry.accepted) + int(run.carry.rejected)
-            left = run.max_steps - tried
-            interrupted = is_interrupted()
-            if int(run.carry.status) != _loop.RUNNING or left <= 0 or interrupted:
+            left = run.max_steps - run.attempts()
+            early = _patience.reason_to_stop(run, left, is_interrupted())
+            if early is not None or int(run.carry.status) != _loop.RUNNING:
                 break
-            began = time.perf_counter()
+            began, before = time.perf_counter(), run.attempts()
             run.carry, rows, count = advance(chunk, min(2 * chunk, left))
             seconds = time.perf_counter() - began
             run.run_seconds += seconds
-            _keep(run, _loop.unpack(np.asarray(rows)[: int(count)], run.carry))
+            steps = _loop.unpack(np.asarray(rows)[: int(count)], run.carry)
+            _patience.mark(run, steps, run.attempts() - before)
+            _keep(run, steps)
             shown.update(_report(run))
             if seconds < CHUNK_SECONDS:
                 chunk = min(2 * chunk, capacity)
@@ -94,7 +89,7 @@ def drive(
                 saved = time.monotonic()
         if path is not None:
             _run.write(path, run)
-    curve, message = _finish(run, field, interrupted)
+    curve, message = _finish(run, field, early)
     shown.close(message)
     if throw and curve.result not in (RESULTS.successful, RESULTS.interrupted):
         raise SolveError(message, curve)
@@ -114,7 +109,10 @@ def _keep(run: Run, steps: Steps) -> None:
     # The last step stays, for landing on the level that ends the solve.
     first = getattr(before, run.save.name)
     last = getattr(steps, run.save.name)[-1]
-    due = (run.save.times > first) & (run.save.times <= last)
+    new = run.save.times > first
+    if not run.steps:
+        new |= run.save.times == first  # the start
+    due = new & (run.save.times <= last)
     if np.any(due):
         times = run.save.times[due]
         run.saved.append(sample(before, steps, run.save.name, times))
@@ -125,27 +123,28 @@ def _report(run: Run) -> Report:
     last = run.steps[-1] if run.steps else None
     return Report(
         log_t=float(run.carry.log_t),
-        log_margin_scale=run.degree * float(run.carry.state[-1]),
+        log_margin_scale=run.degree * float(np.asarray(run.carry.state)[-1]),
         log_loss=float(last.log_loss[-1] if last else run.start.log_loss),
-        normalized_margin=float(np.min(run.carry.margins)),
+        normalized_margin=float(np.min(np.asarray(run.carry.margins))),
         steps=int(run.carry.accepted),
         rejected=int(run.carry.rejected),
     )
 
 
-def _finish(run: Run, field: PolarField, interrupted: bool) -> tuple[Trajectory, str]:
+def _finish(
+    run: Run, field: PolarField, early: RESULTS | None
+) -> tuple[Trajectory, str]:
     """The trajectory of a run, and how it ended in words."""
-    status = int(run.carry.status)
-    met = LEVELS[status - 1] if 1 <= status <= len(LEVELS) else None
-    if met is not None:
-        result, message = RESULTS.successful, f"reached {met}"
+    steps = (
+        jax.tree.map(lambda *a: np.concatenate(a), *run.steps) if run.steps else None
+    )
+    met = None
+    if early is not None:
+        result, message = early, RESULTS[early]
     else:
-        early = RESULTS.interrupted if interrupted else RESULTS.out_of_steps
-        result = FAILURES.get(status, early)
-        message = RESULTS[result]
-    steps = jax.tree.map(lambda *a: np.concatenate(a), *run.steps) if run.steps else None
-    if steps is not None and met not in (None, "converged"):
-        steps = land(run.start, steps, met, getattr(run.until, met))
+        steps, met = land(run.start, steps, run.until)
+        met = met or "converged"
+        result, message = RESULTS.successful, f"reached {met}"
     if steps is None:
         samples = jax.tree.map(lambda a: a[None], run.start)
     elif run.save is None:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from ._checks import checked_array, require_signs, require_x64
 from ._losses import AbstractMarginLoss
 from ._types import Scalar
 
@@ -58,12 +59,7 @@ class GradientFlow(eqx.Module):
                 "`x` and `y` must have as many samples, but have "
                 f"{x.shape[0]} and {y.shape[0]}."
             )
-        if not np.all(np.abs(y) == 1):
-            wrong = np.unique(y[np.abs(y) != 1])[:4].tolist()
-            raise ValueError(
-                f"`y` must hold -1 and +1 only, but holds {wrong}. "
-                "For labels 0 and 1, pass `2 * y - 1`."
-            )
+        require_signs(y)
         if np.all(y == y[0]):
             raise ValueError(
                 f"`y` must hold both classes, -1 and +1, but all {y.shape[0]} labels "
@@ -75,45 +71,26 @@ class GradientFlow(eqx.Module):
 
     def margins(self, network: PyTree) -> Float[Array, " samples"]:
         """The margins $z_i = y_i f(x_i)$ of a network, one a sample."""
-        return self.y * jax.vmap(network)(self.x)
+        outputs = jax.vmap(network)(self.x)
+        if outputs.shape != self.y.shape:
+            raise ValueError(
+                "`network` must map one input to a scalar, but maps it to shape "
+                f"{outputs.shape[1:]}. With two classes, return one number."
+            )
+        return self.y * outputs
 
     def log_loss(self, network: PyTree) -> Scalar:
         r"""$\log \mathcal L$, also where $\mathcal L$ itself would underflow."""
         return log_mean_exp(self.loss.log_loss(self.margins(network)))
 
 
-def log_mean_exp(values: Float[Array, " n"]) -> Scalar:
-    """The logarithm of the mean of the exponentials."""
-    return jax.nn.logsumexp(values) - jnp.log(values.size)
+def log_mean_exp(values: Float[Array, "*shape n"]) -> Float[Array, "*shape"]:
+    """The logarithm of the mean of exponentials, along the last axis.
 
-
-def require_x64() -> None:
-    """Refuse to work in float32, where a limit to 1e-12 has no meaning.
-
-    Raises:
-        ValueError: If JAX runs without 64-bit floats.
+    In a compiled program the maximum and the numbers it is taken from need not agree in
+    their last bit, which is far from zero where they are 1e20: without the bounds
+    `jax.nn.logsumexp` answers infinity there.
     """
-    if not jax.config.read("jax_enable_x64"):
-        raise ValueError(
-            "gflow needs 64-bit floats, but JAX runs in 32 bits. Before any array is "
-            'made, call `jax.config.update("jax_enable_x64", True)`.'
-        )
-
-
-def checked_array(value: ArrayLike, name: str) -> np.ndarray:
-    """An argument as a finite float64 array, or an error that names it."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"`{name}` must hold real numbers, but has {array.dtype}.")
-    if array.dtype.kind == "f" and array.dtype.itemsize < 8:
-        raise ValueError(
-            f"`{name}` must be float64, but is {array.dtype}. If these digits are "
-            f"all there is, pass `{name}.astype('float64')`."
-        )
-    array = array.astype(np.float64)
-    if not np.all(np.isfinite(array)):
-        raise ValueError(
-            f"`{name}` must be finite, but {np.sum(~np.isfinite(array))} of its "
-            f"{array.size} entries are NaN or inf."
-        )
-    return array
+    top = jnp.max(values, axis=-1)
+    terms = jnp.exp(jnp.minimum(values - top[..., None], 0.0))
+    return top + jnp.log(jnp.clip(jnp.mean(terms, axis=-1), 1 / values.shape[-1], 1.0))

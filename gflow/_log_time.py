@@ -3,8 +3,8 @@ r"""Scalars along a step of the polar clock, physical time above all.
 $\mathrm dt/\mathrm d\tau = e^{\varphi}$ with $\varphi = -\log G - (L-2)\rho$. On one
 step $\varphi$ may grow by $10^{30}$, and then only the last $1/\varphi'$ of the step
 counts; so the panels of the quadrature shrink geometrically toward both ends, and
-everything stays a logarithm. What is interpolated is $a = -\log G/(1 + R)$, the smoothed
-margin where $R$ is large, and $\rho$: both change slowly.
+everything stays a logarithm. What is interpolated is $a = -\log G/(1 + R)$, the
+smoothed margin where $R$ is large, and $\rho$: both change slowly.
 
 All of it runs on JAX arrays inside the loop, and on NumPy arrays after it, where it
 need not be compiled.
@@ -24,7 +24,16 @@ from ._types import Scalar
 NODES = np.linspace(0, 1, 5)
 """The fractions of a step at which its dense output is kept."""
 
+RATE_NODES = np.linspace(0, 1, 7)
+"""The fractions at which margins are taken for the scalars: more, since time asks for
+their rate to eight digits."""
+
 _TO_POWERS = np.linalg.inv(np.vander(NODES, increasing=True))
+_RATE_TO_POWERS = np.linalg.inv(np.vander(RATE_NODES, increasing=True))
+
+TIME_ERROR = 1e-4
+"""What the coefficient after the last is taken to count in the error of log t: a third
+of what it can, since its own estimate was found far too large on toy problems."""
 
 HALVINGS = 60
 """Bisections of the logarithm of a fraction: 2^-60 of 690 is below rounding."""
@@ -46,7 +55,7 @@ _POINTS, _LOG_WEIGHTS = _graded_rule()
 class StepScalars(eqx.Module):
     r"""Scalars on one step of the polar clock, or on a stack of them.
 
-    The coefficients are of quartics in the fraction of the step, from 0 to 1, by
+    The coefficients are of polynomials in the fraction of the step, from 0 to 1, by
     increasing powers along the last axis.
 
     Attributes:
@@ -58,9 +67,9 @@ class StepScalars(eqx.Module):
     """
 
     length: Float[Array, "*steps"]
-    log_radius: Float[Array, "*steps 5"]
-    pull: Float[Array, "*steps 5"]
-    loss: Float[Array, "*steps 5"]
+    log_radius: Float[Array, "*steps 7"]
+    pull: Float[Array, "*steps 7"]
+    loss: Float[Array, "*steps 7"]
     degree: Float[Array, "*steps"]
 
     def log_rate(self, fraction: Float[Array, "*steps points"]):
@@ -68,6 +77,10 @@ class StepScalars(eqx.Module):
         rho = _horner(self.log_radius, fraction)
         degree = self.degree[..., None]
         return _magnified(self.pull, fraction, degree * rho) - (degree - 2) * rho
+
+    def log_radius_at(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
+        r"""$\rho$ after this fraction of the step."""
+        return _horner(self.log_radius, fraction[..., None])[..., 0]
 
     def log_elapsed(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
         r"""$\log \int \mathrm dt$ over this first fraction of the step."""
@@ -85,7 +98,7 @@ class StepScalars(eqx.Module):
 
     def first(self, fraction: Float[Array, "*steps"]) -> "StepScalars":
         """The first fraction of the step, as a step."""
-        powers = fraction[..., None] ** np.arange(5)
+        powers = fraction[..., None] ** np.arange(RATE_NODES.size)
         return StepScalars(
             self.length * fraction,
             self.log_radius * powers,
@@ -96,29 +109,45 @@ class StepScalars(eqx.Module):
 
 
 def _horner(coefficients, fraction):
-    value = coefficients[..., 4, None]
-    for k in (3, 2, 1, 0):
-        value = value * fraction + coefficients[..., k, None]
+    value = coefficients[..., -1, None]
+    for k in range(2, RATE_NODES.size + 1):
+        value = value * fraction + coefficients[..., -k, None]
     return value
 
 
 def _magnified(coefficients, fraction, log_scale):
     """(1 + R) times a quartic."""
     xp = fraction.__array_namespace__()
-    return (1 + xp.exp(xp.minimum(log_scale, LOG_HUGE))) * _horner(coefficients, fraction)
+    return (1 + xp.exp(xp.minimum(log_scale, LOG_HUGE))) * _horner(
+        coefficients, fraction
+    )
 
 
 def step_scalars(
     field: PolarField,
     length: Scalar,
-    log_radius: Float[Array, " 5"],
-    log_pull: Float[Array, " 5"],
-    log_loss: Float[Array, " 5"],
+    log_radius: Float[Array, " 7"],
+    log_pull: Float[Array, " 7"],
+    log_loss: Float[Array, " 7"],
 ) -> StepScalars:
-    """The step with these values at the five `NODES`."""
+    """The step with these values at the `RATE_NODES`."""
     growth = 1 + jnp.exp(jnp.minimum(field.degree * log_radius, LOG_HUGE))
     values = jnp.stack([log_radius, -log_pull / growth, -log_loss / growth])
-    return StepScalars(length, *(values @ _TO_POWERS.T), field.degree)
+    return StepScalars(length, *(values @ _RATE_TO_POWERS.T), field.degree)
+
+
+def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scalar:
+    """The error of log t over a step, relative where log t is large.
+
+    Where the direction rests (balanced weights), nothing else bounds the step. The
+    coefficients of the rate are taken to go on falling as the last two do.
+    """
+    before, last = jnp.abs(scalars.pull[-2]), jnp.abs(scalars.pull[-1])
+    after = last * jnp.minimum(1.0, last / jnp.maximum(before, 1e-300))
+    log_scale = scalars.degree * scalars.log_radius_at(jnp.ones(()))
+    slip = (1 + jnp.exp(jnp.minimum(log_scale, LOG_HUGE))) * TIME_ERROR * after
+    error = slip * jnp.exp(log_elapsed - log_t) / jnp.maximum(jnp.abs(log_t), 1.0)
+    return jnp.where(jnp.isfinite(error), error, 0.0)
 
 
 def interpolate(values: Float[Array, "steps 5 n"], fraction: Float[Array, " steps"]):

@@ -23,20 +23,26 @@ from ._until import LEVELS, Levels
 
 TERM = dfx.ODETerm(polar_velocity)
 
-FIRST_STEP = 0.1
-"""The share of the tolerance that the first step is guessed to use; the controller
-corrects a wrong guess at its usual price, one step for each factor of five."""
+FIRST_STEP = 1.0
+"""The share of the tolerance that the first step is guessed to use. Bold, since a guess
+too long costs one step, and one too short a step for each factor of five."""
+
+LONGEST = 1e280
+"""The longest step: where nothing moves, steps would grow past all bounds."""
+
+SHORTEST = 1e-20
+"""The shortest way, in direction and log-radius, that is worth a step."""
 
 RUNNING = 0
-UNDERFLOW, NOT_FINITE, PLATEAU, VANISHING = range(len(LEVELS) + 1, len(LEVELS) + 5)
-"""Ways to stop beside `LEVELS`, which are 1, 2, ..."""
+UNDERFLOW = len(LEVELS) + 1
+"""A way to stop beside `LEVELS`, which are 1, 2, ..."""
 
 
 class Carry(eqx.Module):
     """All that the next step depends on; saved, it resumes bit for bit."""
 
     tau: Scalar
-    next_tau: Scalar
+    length: Scalar
     state: PolarState
     margins: Float[Array, " samples"]
     solver_state: PyTree
@@ -58,8 +64,8 @@ def two_norm(error: PolarState) -> Scalar:
 def controller(rtol: float, atol: float) -> dfx.PIDController:
     """Diffrax's step size controller as the polar flow wants it.
 
-    Coefficients by trial on toy problems: a little proportional control saves a third of
-    the rejected steps. After a failed stage a step may grow by 5 at most: with
+    Coefficients by trial on toy problems: a little proportional control saves a third
+    of the rejected steps. After a failed stage a step may grow by 5 at most: with
     Diffrax's 10 it cycles between failure and growth.
     """
     return dfx.PIDController(
@@ -74,10 +80,11 @@ def controller(rtol: float, atol: float) -> dfx.PIDController:
 
 def strong(tree: PyTree) -> PyTree:
     """Arrays that no longer count as Python numbers: else a second call recompiles."""
-    return jax.tree.map(lambda a: jax.lax.convert_element_type(a, a.dtype), tree)
+    # Diffrax's explicit solvers keep a Python bool in their state.
+    arrays = jax.tree.map(jnp.asarray, tree)
+    return jax.tree.map(lambda a: jax.lax.convert_element_type(a, a.dtype), arrays)
 
 
-@eqx.filter_jit
 def begin(
     field: PolarField,
     solver: dfx.AbstractAdaptiveSolver,
@@ -97,13 +104,16 @@ def begin(
         weights=weights,
     )
     order = solver.error_order(TERM)
-    guess = (FIRST_STEP * control.rtol) ** (1 / order) / jnp.maximum(two_norm(velocity), 1e-300)
-    next_tau, controller_state = control.init(
+    guess = (FIRST_STEP * control.rtol) ** (1 / order) / jnp.maximum(
+        two_norm(velocity), 1e-300
+    )
+    guess = jnp.minimum(guess, LONGEST)
+    length, controller_state = control.init(
         TERM, zero, far, state, guess, field, solver.func, order
     )
     carry = Carry(
         tau=zero,
-        next_tau=next_tau,
+        length=length,
         state=state,
         margins=margins,
         solver_state=jax.tree.map(jnp.asarray, solver_state),
@@ -119,7 +129,6 @@ def begin(
     return strong(carry), start
 
 
-@eqx.filter_jit
 def advance(
     field: PolarField,
     solver: dfx.AbstractAdaptiveSolver,
@@ -133,6 +142,11 @@ def advance(
     """Up to so many accepted steps and attempts, fewer if the flow reaches a level.
 
     Args:
+        field: The vector field.
+        solver: The solver, its stage tolerance set.
+        control: The step size controller.
+        levels: Where to stop.
+        carry: Where the loop is.
         steps: How many steps to accept, at most `capacity`.
         attempts: How many to try.
         capacity: The size of the buffers; another compiles anew.
@@ -155,15 +169,18 @@ def advance(
     like = _step_like(carry)
     rows = jnp.zeros((capacity, sum(leaf.size for leaf in jax.tree.leaves(like))))
     zero = jnp.zeros((), int)
-    carry, rows, count, _ = jax.lax.while_loop(going, attempt, (carry, rows, zero, zero))
+    carry, rows, count, _ = jax.lax.while_loop(
+        going, attempt, (carry, rows, zero, zero)
+    )
     return carry, rows, count
 
 
 def _step_like(carry: Carry) -> Steps:
     """The shapes of one accepted step."""
-    scalar, quartic = jax.ShapeDtypeStruct((), float), jax.ShapeDtypeStruct((5,), float)
+    scalar = jax.ShapeDtypeStruct((), float)
+    powers = jax.ShapeDtypeStruct((_log_time.RATE_NODES.size,), float)
     nodes = jax.ShapeDtypeStruct((4, carry.state.size), float)
-    scalars = StepScalars(scalar, quartic, quartic, quartic, scalar)
+    scalars = StepScalars(scalar, powers, powers, powers, scalar)
     samples = jax.ShapeDtypeStruct(carry.margins.shape, float)
     return Steps(nodes, scalars, scalar, scalar, scalar, samples)
 
@@ -182,31 +199,40 @@ def unpack(rows: Float[np.ndarray, "steps columns"], carry: Carry) -> Steps:
 
 def _attempt(field, solver, control, levels, carry):
     """One step, accepted or not: the new carry, the step, and whether it was kept."""
-    tau, end_tau = carry.tau, carry.next_tau
+    # The flow is autonomous, and every step starts at zero: a step of length 1 after a
+    # plateau of length 1e20 must not drown in rounding.
+    zero, length = jnp.zeros(()), carry.length
     end, error, dense_info, solver_state, outcome = solver.step(
-        TERM, tau, end_tau, carry.state, field, carry.solver_state, carry.made_jump
+        TERM, zero, length, carry.state, field, carry.solver_state, carry.made_jump
     )
-    usable = jnp.isfinite(two_norm(error) + two_norm(end))
-    error = jnp.where(usable, error, jnp.inf)
-    keep, start_next, next_tau, made_jump, controller_state, _ = control.adapt_step_size(
-        tau, end_tau, carry.state, end, field, error, solver.error_order(TERM),
-        carry.controller_state,
-    )  # fmt: skip
-    interpolation = solver.interpolation_cls(t0=tau, t1=end_tau, **dense_info)
-    inner_taus = tau + (end_tau - tau) * _log_time.NODES[1:-1]
-    inner = jax.vmap(interpolation.evaluate)(inner_taus)
-    nodes = jax.vmap(on_sphere)(jnp.concatenate([inner, end[None]]))
-    end, directions = nodes[-1], nodes[:, :-1]
-    log_radius = jnp.append(carry.state[-1], nodes[:, -1])
-    margins = jax.vmap(field.margins)(directions)
+    interpolation = solver.interpolation_cls(t0=zero, t1=length, **dense_info)
+    inside = [_log_time.NODES[1:-1], _log_time.RATE_NODES[1:-1]]
+    inner = jax.vmap(interpolation.evaluate)(length * np.concatenate(inside))
+    points = jax.vmap(on_sphere)(jnp.concatenate([inner, end[None]]))
+    nodes = jnp.concatenate([points[: len(inside[0])], points[-1:]])
+    rated, end = points[len(inside[0]) :], points[-1]
+    log_radius = jnp.append(carry.state[-1], rated[:, -1])
+    margins = jax.vmap(field.margins)(rated[:, :-1])
     margins = jnp.concatenate([carry.margins[None], margins])
     log_pull, log_loss = jax.vmap(field.log_pull_and_loss)(margins, log_radius)
-    scalars = _log_time.step_scalars(
-        field, end_tau - tau, log_radius, log_pull, log_loss
-    )
-    log_t = _log_time.log_add(carry.log_t, scalars.log_elapsed(jnp.ones(())))
+    scalars = _log_time.step_scalars(field, length, log_radius, log_pull, log_loss)
+    log_elapsed = scalars.log_elapsed(jnp.ones(()))
+    log_t = _log_time.log_add(carry.log_t, log_elapsed)
 
     weights, velocity = _dynamics(field, solver_state, end)
+    error = error.at[-1].set(
+        jnp.maximum(
+            jnp.abs(error[-1]), _log_time.time_error(scalars, log_t, log_elapsed)
+        )
+    )
+    _, velocity_before = _dynamics(field, carry.solver_state, carry.state)
+    usable = jnp.isfinite(two_norm(error) + two_norm(end))
+    error = jnp.where(usable, error, jnp.inf)
+    keep, from_, to, made_jump, controller_state, _ = control.adapt_step_size(
+        zero, length, carry.state, end, field, error, solver.error_order(TERM),
+        carry.controller_state,
+    )  # fmt: skip
+    next_length = jnp.minimum(to - from_, LONGEST)
     if isinstance(solver_state, SampleSpaceState):
         spent = solver_state.gradients - carry.solver_state.gradients
     else:
@@ -214,14 +240,14 @@ def _attempt(field, solver, control, levels, carry):
     step = Steps(
         nodes=nodes,
         scalars=scalars,
-        tau=end_tau,
+        tau=carry.tau + length,
         log_t=log_t,
         log_loss=log_loss[-1],
         weights=weights,
     )
     status = _status(levels, step, velocity, jnp.min(margins[-1]))
-    tiny = (next_tau - start_next) <= 4 * np.finfo(float).eps * start_next
-    stuck = jnp.where(tiny, jnp.where(usable | keep, UNDERFLOW, NOT_FINITE), RUNNING)
+    tiny = next_length * two_norm(velocity_before) < SHORTEST
+    stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)
 
     moved = (end, margins[-1], solver_state, log_t)
     stayed = (carry.state, carry.margins, carry.solver_state, carry.log_t)
@@ -230,8 +256,8 @@ def _attempt(field, solver, control, levels, carry):
         keep, lambda: moved, lambda: stayed
     )
     new = Carry(
-        tau=start_next,
-        next_tau=next_tau,
+        tau=jnp.where(keep, step.tau, carry.tau),
+        length=next_length,
         state=end,
         margins=margins,
         solver_state=solver_state,
@@ -241,7 +267,7 @@ def _attempt(field, solver, control, levels, carry):
         accepted=carry.accepted + keep,
         rejected=carry.rejected + ~keep,
         failed=carry.failed + (outcome != dfx.RESULTS.successful),
-        gradients=carry.gradients + spent + 4 / 3,  # four forward passes: a third each
+        gradients=carry.gradients + spent + 2,  # six forward passes, a third each
         status=jnp.where(keep & (status > 0), status, stuck),
     )
     return strong(new), step, keep

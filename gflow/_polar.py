@@ -11,25 +11,24 @@ As $R \to 0$ this is the flow of the neural correlation function; as $R \to \inf
 ascent of the margin on the sphere.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from . import _tree
-from ._flow import GradientFlow
+from ._flow import GradientFlow, log_mean_exp
 from ._types import Scalar
 
 
 SCALE_CAP = 1e10
-"""The weights q see min(R, this). Rounding in z is 1e-16, and R times it enters log q:
-with more support samples than directions 1e13 stalls and 1e10 runs (found by trial on
-toy problems). It moves the direction by about 1e-10."""
+"""The largest R max|z| that the weights q see. Rounding in z is 1e-16 of it, and R
+times that enters log q: with more support samples than directions 1e13 stalls and 1e10 runs
+(found by trial on toy problems). It moves the direction by about 1e-10."""
 
 LOG_HUGE = 709.0
 """exp of more than this overflows: beyond, times and losses are infinite."""
@@ -37,6 +36,13 @@ LOG_HUGE = 709.0
 PolarState = Float[Array, " weights+1"]
 """The direction, a point of the unit sphere, and last the log-radius: one vector, since
 each leaf of a tree costs compile time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """The shape of an array, as a leaf of a tree."""
+
+    sizes: tuple[int, ...]
 
 
 class PolarField(eqx.Module):
@@ -53,22 +59,27 @@ class PolarField(eqx.Module):
 
     flow: GradientFlow
     degree: Scalar
+    shapes: PyTree
     structure: PyTree
-    unravel: Callable[[Float[Array, " weights"]], PyTree]
 
     def __init__(self, flow: GradientFlow, network: PyTree, degree: float):
         moving, self.structure = eqx.partition(network, eqx.is_inexact_array)
-        self.unravel = ravel_pytree(moving)[1]
+        self.shapes = jax.tree.map(lambda leaf: Shape(leaf.shape), moving)
         self.flow = flow
         self.degree = jnp.asarray(np.float64(degree))
 
-    def network(self, direction: Float[Array, " weights"]) -> PyTree:
-        """The network whose parameters are this vector."""
-        return eqx.combine(self.unravel(direction), self.structure)
+    def network(self, directions: Float[Array, "*times weights"]) -> PyTree:
+        """The network whose parameters are this vector, or a stack of them."""
+        leaves, tree = jax.tree.flatten(self.shapes)
+        ends = np.cumsum([math.prod(leaf.sizes) for leaf in leaves])[:-1]
+        parts = directions.__array_namespace__().split(directions, ends, axis=-1)
+        shaped = [
+            part.reshape(*directions.shape[:-1], *leaf.sizes)
+            for part, leaf in zip(parts, leaves, strict=True)
+        ]
+        return eqx.combine(jax.tree.unflatten(tree, shaped), self.structure)
 
-    def margins(
-        self, direction: Float[Array, " weights"]
-    ) -> Float[Array, " samples"]:
+    def margins(self, direction: Float[Array, " weights"]) -> Float[Array, " samples"]:
         """The margins $z(\\theta)$ at radius one."""
         return self.flow.margins(self.network(direction))
 
@@ -83,15 +94,17 @@ class PolarField(eqx.Module):
         per_sample = jax.vmap(jax.value_and_grad(margin), in_axes=(None, 0, 0))
         return per_sample(direction, self.flow.x, self.flow.y)
 
-    def scale(self, log_radius: Scalar) -> Scalar:
-        """$R$, capped at `SCALE_CAP`."""
-        log_scale = jnp.minimum(self.degree * log_radius, math.log(SCALE_CAP))
-        return jnp.exp(log_scale)
+    def scale(self, margins: Float[Array, " samples"], log_radius: Scalar) -> Scalar:
+        """$R$, capped by `SCALE_CAP`, for margins of this size."""
+        largest = jnp.max(jnp.abs(margins))
+        cap = math.log(SCALE_CAP) - jnp.log(jnp.maximum(largest, 1e-290))
+        return jnp.exp(jnp.minimum(self.degree * log_radius, cap))
 
     def weights(self, state: PolarState) -> Float[Array, " samples"]:
-        """The weights $q$, a point of the simplex. Past R = 1e16 they have no digits."""
-        margins = self.scale(state[-1]) * self.margins(state[:-1])
-        return jax.nn.softmax(self.flow.loss.log_weight(margins))
+        """The weights $q$, a point of the simplex; past R = 1e16 without digits."""
+        margins = self.margins(state[:-1])
+        scale = self.scale(margins, state[-1])
+        return jax.nn.softmax(self.flow.loss.log_weight(scale * margins))
 
     def velocity(
         self, direction: Float[Array, " weights"], weights: Float[Array, " samples"]
@@ -109,17 +122,15 @@ class PolarField(eqx.Module):
     def log_pull_and_loss(
         self, margins: Float[Array, " samples"], log_radius: Scalar
     ) -> tuple[Scalar, Scalar]:
-        r"""$\log G$ and $\log \mathcal L$ at this radius, from margins at radius one."""
+        r"""$\log G$ and $\log \mathcal L$ here, from the margins at radius one."""
         scale = jnp.exp(jnp.minimum(self.degree * log_radius, LOG_HUGE))
         margins, loss = scale * margins, self.flow.loss
         logs = jnp.stack([loss.log_weight(margins), loss.log_loss(margins)])
-        top = jnp.max(logs, axis=1)
-        total = jnp.mean(jnp.exp(logs - top[:, None]), axis=1)
-        log_pull, log_loss = top + jnp.log(total)
+        log_pull, log_loss = log_mean_exp(logs)
         return log_pull, log_loss
 
 
-def polar_velocity(tau: Scalar, state: PolarState, field: PolarField) -> PolarState:
+def polar_velocity(tau: ArrayLike, state: PolarState, field: PolarField) -> PolarState:
     """The polar vector field in Diffrax's form, for `diffrax.ODETerm`."""
     del tau
     return field.velocity(state[:-1], field.weights(state))[0]
@@ -131,4 +142,5 @@ def polar_state(network: PyTree) -> PolarState:
     vector = np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
     largest = np.max(np.abs(vector))
     radius = np.linalg.norm(vector / largest)
-    return jnp.append(vector / largest / radius, np.log(radius) + np.log(largest))
+    log_radius = np.log(radius) + np.log(largest)
+    return jnp.asarray(np.append(vector / largest / radius, log_radius))

@@ -16,20 +16,24 @@ class RESULTS(dfx.RESULTS):
     )
     step_underflow = (
         "The step fell below the rounding of the clock: the stages could not be solved "
-        "at any step. A network with kinks (ReLU of power 1, max) does this; use a "
-        "smooth one, or loosen `rtol`."
+        "at any step. A network whose derivatives jump (ReLU of power 1, max) or are "
+        "not finite does this; use a smooth one, or loosen `rtol`."
+    )
+    stalled = (
+        "The flow moves, but the solver hardly does: it takes ever more tiny steps. "
+        "Kinks cause it (ReLU of power 1, max), or weights so large that samples "
+        "switch at once. Use a smooth network or smaller weights, loosen `rtol`, or "
+        "raise `patience`."
     )
     plateau = (
-        "The flow sits on a plateau: direction and radius have stopped, but some samples "
-        "are not fitted. What still grows is below the rounding of the direction (as in "
-        "ReLU networks from tiny weights, where neurons of the other sign are lost). "
-        "Start from larger weights."
+        "The flow has all but stopped with some samples not fitted: a critical point "
+        "of the loss at finite weights (the network cannot fit these data), or a "
+        "plateau that it leaves, if ever, at log log-times out of reach (from tiny "
+        "weights, the neurons that must still grow may be 1e-48 of the rest). Start "
+        "from larger weights, or raise `patience`."
     )
     vanishing = (
-        "The weights shrink to zero and physical time runs away: the flow ends at the "
-        "origin. Start from larger weights or another seed."
-    )
-    not_finite = (
-        "The vector field is not finite here. Check that the network has finite "
-        "derivatives on the whole sphere."
+        "The weights shrink to zero and stay there: the correlation of the network "
+        "with the labels is not positive where its direction has converged. Start from "
+        "larger weights, or from others."
     )

@@ -6,6 +6,7 @@ import os
 import pickle
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import cloudpickle
 import diffrax as dfx
@@ -23,6 +24,22 @@ from ._until import SaveAt, Until
 MAGIC = b"gflow checkpoint 1\n"
 
 
+class Mark(NamedTuple):
+    """How far one chunk of steps came.
+
+    Attributes:
+        attempts: Steps tried.
+        moved: The way in direction and log-radius.
+        speed: The speed of the last step, against the polar clock.
+        growth: The change of log-radius on the last step.
+    """
+
+    attempts: int
+    moved: float
+    speed: float
+    growth: float
+
+
 @dataclasses.dataclass
 class Run:
     """What `solve` works on, and what `resume` reads back.
@@ -36,11 +53,14 @@ class Run:
         atol: The absolute tolerance.
         solver: The solver, its stage tolerance set.
         max_steps: The most steps to try, rejected ones counted.
+        patience: How many steps to try without progress.
         save: The times to keep, or `None` for all steps.
         start: The first sample.
         carry: The state of the loop.
         steps: Chunks of accepted steps; the last one only, if `save` is given.
         saved: Chunks of samples at the times of `save`.
+        recent: The last chunks, of at least `patience` attempts together.
+        top_speed: The greatest speed of a step so far.
         compile_seconds: Spent on tracing and compiling.
         run_seconds: Spent on steps.
     """
@@ -53,13 +73,20 @@ class Run:
     atol: float
     solver: dfx.AbstractAdaptiveSolver
     max_steps: int
+    patience: int
     save: SaveAt | None
     start: Sample
     carry: Carry
     steps: list[Steps] = dataclasses.field(default_factory=list)
     saved: list[Sample] = dataclasses.field(default_factory=list)
+    recent: list[Mark] = dataclasses.field(default_factory=list)
+    top_speed: float = 0.0
     compile_seconds: float = 0.0
     run_seconds: float = 0.0
+
+    def attempts(self) -> int:
+        """The steps tried so far."""
+        return int(self.carry.accepted) + int(self.carry.rejected)
 
 
 def write(path: Path, run: Run) -> None:
@@ -73,9 +100,9 @@ def write(path: Path, run: Run) -> None:
             file.write(MAGIC + digest + payload)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink()
         raise
 
 
@@ -86,12 +113,14 @@ def read(path: Path) -> Run:
         ValueError: If there is no such file, or it is no checkpoint or damaged.
     """
     if not path.is_file():
-        raise ValueError(f"`path` must be a checkpoint file, but {path} does not exist.")
+        raise ValueError(
+            f"`path` must be a checkpoint file, but {path} does not exist."
+        )
     data = path.read_bytes()
     if not data.startswith(MAGIC):
         raise ValueError(
-            f"`path` must be a checkpoint that `gflow.solve` wrote, but {path} does not "
-            "begin like one."
+            f"`path` must be a checkpoint that `gflow.solve` wrote, but {path} does "
+            "not begin like one."
         )
     digest, payload = data[len(MAGIC) :][:32], data[len(MAGIC) + 32 :]
     if hashlib.sha256(payload).digest() != digest:

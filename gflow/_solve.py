@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from . import _loop, _run
+from ._compile import compiled
 from ._degree import degree as find_degree
 from ._drive import drive
 from ._flow import GradientFlow
@@ -32,6 +33,7 @@ def solve(
     atol: float | None = None,
     solver: dfx.AbstractAdaptiveSolver | None = None,
     max_steps: int = 10_000,
+    patience: int = 200,
     save: SaveAt | None = None,
     progress: bool | AbstractMeter = True,
     throw: bool = True,
@@ -52,6 +54,8 @@ def solve(
         atol: Absolute tolerance; `rtol` by default.
         solver: `SampleSpaceKvaerno5()` by default, or any adaptive Diffrax solver.
         max_steps: The most steps to try, rejected ones counted.
+        patience: The most steps to try while the flow moves by less than 1e-4 a step,
+            in direction and log-radius together: it is on a plateau, or stalled.
         save: Times to keep, in place of every accepted step.
         progress: Show a line on standard error if it is a terminal; or a meter.
         throw: Raise `SolveError` when the solve ends before `until`; else return.
@@ -62,7 +66,7 @@ def solve(
 
     Raises:
         ValueError: If an argument cannot be used; the message names it.
-        SolveError: If the solve ends early and `throw` is true. It holds the trajectory.
+        SolveError: If it ends early and `throw` is true. It holds the trajectory.
 
     Example:
         `gflow.solve(flow, network, until=gflow.Until(log_t=1e9))`
@@ -71,18 +75,27 @@ def solve(
     atol = rtol if atol is None else atol
     path = None if checkpoint is None else _new_file(Path(checkpoint))
     shown = meter(progress)
-    _check(flow, until, save, rtol=rtol, atol=atol, max_steps=max_steps)
+    _check(
+        flow, until, save, rtol=rtol, atol=atol, max_steps=max_steps, patience=patience
+    )
     solver = prepare(SampleSpaceKvaerno5() if solver is None else solver, rtol)
     degree = find_degree(network, flow.x)
     field = PolarField(flow, network, degree)
-    carry, start = _loop.begin(
+    carry, start = compiled(_loop.begin)(
         field, solver, _loop.controller(rtol, atol), polar_state(network)
     )
     start = jax.tree.map(np.asarray, start)
     _ahead(until, degree, start)
+    if not np.all(np.isfinite(carry.length)):
+        raise ValueError(
+            "`network` must have finite outputs and derivatives at unit norm on all of "
+            "`x`, but has not. Check it for divisions, roots and logarithms."
+        )
     run = Run(
-        flow, network, degree, until, rtol, atol, solver, max_steps, save, start, carry
-    )
+        flow=flow, network=network, degree=degree, until=until, rtol=rtol, atol=atol,
+        solver=solver, max_steps=max_steps, patience=patience, save=save, start=start,
+        carry=carry,
+    )  # fmt: skip
     run.compile_seconds = time.perf_counter() - began
     return drive(run, field, path, shown, throw)
 
@@ -125,14 +138,17 @@ def resume(
             f"{_text(run.flow)}, not {_text(flow)}."
         )
     run.max_steps = run.max_steps if max_steps is None else max_steps
+    _check(
+        run.flow, run.until if until is None else until, run.save,
+        max_steps=run.max_steps,
+    )  # fmt: skip
     if until is not None and until != run.until:
         now = run.start
         if run.steps:
             now = jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
-        _check(run.flow, until, run.save, rtol=run.rtol, max_steps=run.max_steps)
         _ahead(until, run.degree, now)
         run.until = until
-        running = jnp.asarray(_loop.RUNNING)
+        running = jnp.full((), _loop.RUNNING, int)  # strong: else it recompiles
         run.carry = eqx.tree_at(lambda c: c.status, run.carry, running)
     field = PolarField(run.flow, run.network, run.degree)
     return drive(run, field, path, shown, throw)
@@ -168,6 +184,8 @@ def _check(flow, until, save, **numbers) -> None:
     for name, value in numbers.items():
         if not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"`{name}` must be a positive number, but is {value!r}.")
+        if not name.endswith("tol") and value != int(value):
+            raise ValueError(f"`{name}` must be a whole number, but is {value}.")
         if name.endswith("tol") and not 1e-13 <= value <= 0.1:
             raise ValueError(
                 f"`{name}` must lie between 1e-13 and 0.1, but is {value}. Below, "

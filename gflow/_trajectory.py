@@ -98,15 +98,23 @@ class Trajectory(eqx.Module):
         Example:
             `trajectory.map(lambda net: gflow.normalized_margin(flow, net))`
         """
-        return eqx.filter_vmap(fn)(self.direction, *arrays)
+        moving, still = eqx.partition(self.direction, eqx.is_inexact_array)
+
+        @eqx.filter_jit
+        @eqx.filter_vmap
+        def one(moving, *arrays):
+            return fn(eqx.combine(moving, still), *arrays)
+
+        return one(moving, *arrays)
 
     def at(
         self, *, log_t: ArrayLike | None = None, tau: ArrayLike | None = None
     ) -> "Trajectory":
         r"""The curve at given times, by the dense output of the solver.
 
-        Direction and radius are as accurate as the solve; the weights are interpolated
-        linearly between its steps.
+        Direction and radius come from the quartic of each step, whose error is that of
+        the tolerance (some tens of it between long late steps); the weights are
+        interpolated linearly.
 
         Args:
             log_t: Logarithms of physical time, in any order; or
@@ -133,8 +141,8 @@ class Trajectory(eqx.Module):
         outside = ~((times >= axis[0]) & (times <= axis[-1]) & np.isfinite(times))
         if np.any(outside):
             raise ValueError(
-                f"`{name}` must lie on the curve, from {axis[0]:.6g} to {axis[-1]:.6g}, "
-                f"but holds {times[outside][:3].tolist()}."
+                f"`{name}` must lie on the curve, from {axis[0]:.6g} to {axis[-1]:.6g},"
+                f" but holds {times[outside][:3].tolist()}."
             )
         start = initial_sample(self)
         samples = sample(start, self.steps, name, times)
@@ -157,7 +165,10 @@ def trajectory(
         tau=samples.tau,
         log_t=samples.log_t,
         log_radius=log_radius,
-        direction=_networks(field, directions),
+        direction=jax.tree.map(
+            lambda leaf: jnp.asarray(leaf) if eqx.is_inexact_array(leaf) else leaf,
+            field.network(np.asarray(directions)),
+        ),
         log_loss=samples.log_loss,
         weights=samples.weights,
         degree=degree,
@@ -166,19 +177,6 @@ def trajectory(
         field=field,
         steps=steps,
     )
-
-
-def _networks(field, directions):
-    """Networks with a leading axis; split on the host, where it compiles nothing."""
-    like = jax.eval_shape(field.unravel, jax.ShapeDtypeStruct(directions.shape[1:], float))
-    leaves, structure = jax.tree.flatten(like)
-    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-    parts = np.split(np.asarray(directions), ends, axis=1)
-    shaped = [
-        jnp.asarray(part.reshape(len(directions), *leaf.shape))
-        for part, leaf in zip(parts, leaves, strict=True)
-    ]
-    return eqx.combine(jax.tree.unflatten(structure, shaped), field.structure)
 
 
 def initial_sample(curve: Trajectory) -> Sample:
@@ -214,11 +212,11 @@ def sample(start: Sample, steps: Steps, name: str, times: np.ndarray) -> Sample:
             len(times),
         )
         fraction = np.where(times == after.log_t, 1.0, fraction)
-    found = _within(before, after, nodes, scalars, fraction)
+    found = within(before, after, nodes, scalars, fraction)
     return eqx.tree_at(lambda s: getattr(s, name), found, times)
 
 
-def _within(before: Sample, after: Sample, nodes, scalars, fraction) -> Sample:
+def within(before: Sample, after: Sample, nodes, scalars, fraction) -> Sample:
     """The curve at a fraction of each step."""
     values = np.concatenate([before.point[:, None], nodes], axis=1)
     points = _log_time.interpolate(values, fraction)
@@ -233,50 +231,3 @@ def _within(before: Sample, after: Sample, nodes, scalars, fraction) -> Sample:
         log_loss=scalars.log_loss(fraction),
         weights=(1 - part) * before.weights + part * after.weights,
     )
-
-
-def land(start: Sample, steps: Steps, level: str, target: float) -> Steps:
-    """The steps with the last one cut where it meets a level, exactly.
-
-    Args:
-        start: The first sample.
-        steps: All steps; the last ends past the level.
-        level: Which one, a name in `LEVELS` but not `converged`.
-        target: The value to meet.
-    """
-    ends = join(start, steps)
-    before, after = (jax.tree.map(lambda a: a[k : k + 1 or None], ends) for k in (-2, -1))
-    last = jax.tree.map(lambda a: a[-1:], steps)
-
-    def passed(fraction):
-        here = _within(before, after, last.nodes, last.scalars, fraction)
-        log_radius = here.point[:, -1]
-        values = {
-            "log_t": here.log_t,
-            "log_radius": log_radius,
-            "log_margin_scale": last.scalars.degree * log_radius,
-            "log_loss": -here.log_loss,
-        }
-        return values[level] >= (-target if level == "log_loss" else target)
-
-    fraction = _log_time.first_passed(passed, 1)
-    quarters = [
-        _within(before, after, last.nodes, last.scalars, fraction * node).point
-        for node in _log_time.NODES[1:]
-    ]
-    end = _within(before, after, last.nodes, last.scalars, fraction)
-    if level != "log_radius":
-        end = eqx.tree_at(
-            lambda s: getattr(s, level, s.tau),
-            end,
-            np.array([target]) if hasattr(end, level) else end.tau,
-        )
-    cut = Steps(
-        nodes=np.stack(quarters, axis=1),
-        scalars=last.scalars.first(fraction),
-        tau=end.tau,
-        log_t=end.log_t,
-        log_loss=end.log_loss,
-        weights=end.weights,
-    )
-    return jax.tree.map(lambda a, b: np.concatenate([a[:-1], b]), steps, cut)

@@ -31,7 +31,9 @@ def dot(a: PyTree, b: PyTree) -> Scalar:
 def norm(network: PyTree) -> Scalar:
     """The Euclidean norm of all parameters; safe from overflow and underflow."""
     leaves = jax.tree.leaves(parameters(network))
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0) for leaf in leaves]))
+    largest = jnp.max(
+        jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0) for leaf in leaves])
+    )
     unit = jnp.where(largest > 0, largest, 1.0)
     return unit * jnp.sqrt(sum(jnp.sum((leaf / unit) ** 2) for leaf in leaves))
 

@@ -49,7 +49,7 @@ class Until:
             )
         for name, value in given.items():
             try:
-                usable = not math.isnan(float(value))
+                usable = not isinstance(value, str) and not math.isnan(float(value))
             except (TypeError, ValueError):
                 usable = False
             if not usable:
@@ -81,7 +81,8 @@ class SaveAt:
         if (self.log_t is None) == (self.tau is None):
             raise ValueError("`SaveAt` needs one of `log_t` and `tau`.")
         times = self.times
-        if times.ndim != 1 or not np.all(np.diff(times) > 0):
+        finite = times.ndim == 1 and bool(np.all(np.isfinite(times)))
+        if not finite or not np.all(np.diff(times) > 0):
             raise ValueError(
                 f"`SaveAt.{self.name}` must be a vector of increasing times, but is "
                 f"{times}."
@@ -116,6 +117,6 @@ class Levels(eqx.Module):
         self.values = jnp.asarray(np.array(levels))
 
     def reached(self, values: Float[Array, " levels"]) -> Int[Array, ""]:
-        """The number, from 1, of the first level in `LEVELS` that is met; 0 for none."""
+        """The number, from 1, of a level in `LEVELS` that is met; 0 for none."""
         met = (values >= self.values) & (self.values < jnp.inf)
         return jnp.max(jnp.where(met, np.arange(1, len(LEVELS) + 1), 0))

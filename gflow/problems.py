@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from . import data
+from ._checks import checked_count
 from ._flow import GradientFlow
 from ._losses import AbstractMarginLoss, Logistic
-from .data._checks import checked_count
 from .nn import MLP, AbstractHomogeneous, DeepLinear
 
 

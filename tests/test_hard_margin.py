@@ -83,6 +83,7 @@ FAMILIES = {
     "lattice, degenerate supports": lattice,
     "repeated points": lambda random: repeated(random, 0.0),
     "points 1e-15 apart": lambda random: repeated(random, 1e-15),
+    "points 1e-14 apart, repaired": lambda random: repeated(random, 1e-14),
     "points 1e-12 apart": lambda random: repeated(random, 1e-12),
     "points 1e-8 apart": lambda random: repeated(random, 1e-8),
     "margin 1e-5": lambda random: thin(random, 1e-5),

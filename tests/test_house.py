@@ -16,16 +16,46 @@ import pytest
 ROOT = pathlib.Path(gflow.__file__).parent
 # The corridor, in the order of the data: a room imports only from rooms before it.
 ROOMS: tuple[str, ...] = (
-    *("_types", "_tree", "nn", "data", "_losses", "_flow", "_degree", "_polar"),
-    *("_log_time", "_solvers", "_trajectory", "_until", "_checkpoint", "_progress"),
-    *("_solve", "_descent", "reference", "_limit", "_diagnostics", "problems"),
+    *(
+        "_types",
+        "_compile",
+        "_checks",
+        "_tree",
+        "nn",
+        "data",
+        "_losses",
+        "_flow",
+        "_degree",
+        "_polar",
+    ),
+    *(
+        "_log_time",
+        "_solvers",
+        "_results",
+        "_trajectory",
+        "_until",
+        "_landing",
+        "_loop",
+        "_run",
+    ),
+    *(
+        "_patience",
+        "_progress",
+        "_drive",
+        "_solve",
+        "_descent",
+        "reference",
+        "_limit",
+        "_diagnostics",
+        "problems",
+    ),
     *("plot", "testing", "experiments"),
 )
 # Walls: imports that run downhill and are wrong all the same.
 WALLS = {
-    "_descent": "_polar _solvers _solve",
-    "reference": "_flow _solvers _trajectory _solve _descent",
-    "_diagnostics": "_solvers _solve _descent",
+    "_descent": "_polar _solvers _loop _run _drive _solve",
+    "reference": "_flow _solvers _trajectory _loop _run _drive _solve _descent",
+    "_diagnostics": "_solvers _loop _run _drive _solve _descent",
 }
 # Doors: words that one room alone may speak, or none. We step solvers ourselves.
 DOORS = {"diffeqsolve": "", "matplotlib": "plot", "hypothesis": "testing"}

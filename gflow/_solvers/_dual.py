@@ -1,7 +1,7 @@
 r"""The weights of an implicit stage whose margins are linear in them.
 
-Find $q$ on the simplex with $\log q + c = \log g(R (b + \eta K q))$: for the exponential
-loss, the optimality condition of $\min_q \tfrac12 \eta R\, q^\top K q + R \langle b,
+Find $q$ on the simplex with $\log q + c = \log g(R (b + \eta K q))$: for the
+exponential loss, the optimality condition of $\min_q \tfrac12 \eta R\, q^\top K q + R \langle b,
 q\rangle + \sum q \log q$. It is mild however large $R$ is, where the same equation in
 the network's weights is hopeless.
 """
@@ -66,14 +66,14 @@ def solve_weights(
         residual = residual - jnp.dot(q, residual)
         decay = jnp.maximum(loss.weight_decay(margins), 1e-20)
         root, ratio = jnp.sqrt(q * decay), jnp.sqrt(q / decay)
-        matrix = rate * root[:, None] * lifted * root + np.eye(m)
+        matrix = rate * root[:, None] * lifted * root[None] + np.eye(m)
         right = ratio[:, None] * jnp.stack([residual, jnp.ones(m)], axis=1)
         solved = solve_positive(matrix, right)
         change, per_multiplier = root @ solved
         multiplier = -(1 - jnp.sum(q) + change) / per_multiplier
         dq = -root * (solved[:, 0] + multiplier * solved[:, 1])
 
-        stiffness = rate * decay * diagonal
+        stiffness = jnp.maximum(rate * decay * diagonal, FLOOR)
         target = jnp.log(q) + dq / q + stiffness * (q + dq)
         product = wright_omega(target + jnp.log(stiffness))
         new = jnp.where(product > 1, product / stiffness, jnp.exp(target - product))
@@ -87,6 +87,7 @@ def solve_weights(
         *_, count, error = carry
         return (count < MAX_ITERATIONS) & ~(error <= tolerance)
 
+    weights = jnp.maximum(weights, FLOOR)
     start = (weights, gram @ weights, jnp.zeros((), int), jnp.full((), jnp.inf))
     q, _, count, _ = jax.lax.while_loop(unfinished, step, start)
     return q, count

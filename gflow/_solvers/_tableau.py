@@ -46,5 +46,7 @@ def stage_table(tableau: dfx.ButcherTableau, order: int) -> StageTable:
         conditions += [(c**3, 1 / 64), (full @ c**2, 1 / 192)]
     rows, values = map(np.array, zip(*conditions, strict=True))
     midpoint = np.linalg.lstsq(rows, values)[0]
-    assert np.allclose(rows @ midpoint, values, atol=1e-12), "The conditions can be met."
+    assert np.allclose(rows @ midpoint, values, atol=1e-12), (
+        "The conditions can be met."
+    )
     return StageTable(a, predictor, gamma, np.asarray(tableau.b_error), midpoint)

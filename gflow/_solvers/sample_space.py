@@ -72,8 +72,8 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
 
     Diffrax's own solvers fail for $R \gg 1$ (their guess of a stage must be right to
     $1/R$, or the exponential throws it out). Use it with
-    `diffrax.ODETerm(gflow.polar_velocity)`, a `PolarState` for `y0` and the `PolarField`
-    as `args`; `gflow.solve` does all that.
+    `diffrax.ODETerm(gflow.polar_velocity)`, a `PolarState` for `y0` and the
+    `PolarField` as `args`; `gflow.solve` does all that.
 
     Attributes:
         stage_tol: The largest distance, in weights of norm one and log-radius, between
@@ -109,7 +109,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         stages = len(table.a)
         a, predictor = jnp.asarray(table.a), jnp.asarray(table.predictor)
 
-        eta = length * table.gamma
+        eta, growth = length * table.gamma, solver_state.velocity[-1]
 
         def stage(i, carry):
             slopes, weights, _, q, count, ok = carry
@@ -117,7 +117,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             guess = base + eta * (predictor[i] @ slopes)
             q = jnp.maximum(predictor[i] @ weights, WEIGHT_DROP * q)
             point, q, used, ok = self._solve_stage(
-                args, linear, base, guess, q / jnp.sum(q), eta, ok
+                args, linear, base, guess, q / jnp.sum(q), eta, growth, ok
             )
             slopes = slopes.at[i].set((point - base) / eta)
             return slopes, weights.at[i].set(q), point, q, count + used, ok
@@ -129,33 +129,31 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         carry = (slopes, weights, start, q, count, jnp.asarray(True))
         slopes, _, end, q, count, ok = jax.lax.fori_loop(1, stages, stage, carry)
         error = jnp.where(ok, length * (jnp.asarray(table.error) @ slopes), jnp.inf)
-        dense_info = dict(y0=y0, y1=end, k=length * slopes)
+        dense_info = {"y0": y0, "y1": end, "k": length * slopes}
         result = dfx.RESULTS.where(
             ok, dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence
         )
         state = SampleSpaceState(slopes[-1], q, count)
         return end, error, dense_info, state, result
 
-    def _solve_stage(self, field, linear, base, guess, weights, eta, ok):
+    def _solve_stage(self, field, linear, base, guess, weights, eta, growth, ok):
         """The solution of one stage, its weights, the gradients used, and success.
 
         After a failure (`ok` false) the other stages are not worth it.
         """
-
-        loss = field.flow.loss
+        loss, curved = field.flow.loss, 1 + eta * jnp.maximum(growth, 0.0)
 
         def iterate(carry):
             point, q, history, count, error = carry
             direction = point[:-1]
             velocity, margins = field.velocity(direction, q)
-            curved = 1 + eta * jnp.maximum(velocity[-1], 0.0)
             defect = (point - base - eta * velocity)[:-1] / curved
             reach = eta / curved
             image = linear.jacobian @ defect + reach * (linear.gram @ q)
             tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * self.stage_tol, 1e-2)
             new_q, _ = solve_weights(
-                loss, q, margins - image, linear.gram, field.scale(point[-1]), reach,
-                tolerance,
+                loss, q, margins - image, linear.gram, field.scale(margins, point[-1]),
+                reach, tolerance,
             )  # fmt: skip
             moved = direction - defect + reach * linear.pull(new_q - q)
             grown = base[-1] + eta * field.degree * jnp.dot(new_q, margins)
@@ -193,7 +191,7 @@ class SampleSpaceKvaerno3(AbstractSampleSpaceSolver):
 
     interpolation_cls: ClassVar = _Interpolation3
     stage_tol: Float[Array, ""] = eqx.field(default=1e-8, converter=jnp.asarray)
-    max_iterations: int = 60
+    max_iterations: int = 40
     memory: int = 8
 
     @property
@@ -215,7 +213,7 @@ class SampleSpaceKvaerno5(AbstractSampleSpaceSolver):
 
     interpolation_cls: ClassVar = _Interpolation5
     stage_tol: Float[Array, ""] = eqx.field(default=1e-8, converter=jnp.asarray)
-    max_iterations: int = 60
+    max_iterations: int = 40
     memory: int = 8
 
     @property

@@ -15,11 +15,13 @@ STAGE_FRACTION = 1e-2
 """How far below `rtol` the stages of an implicit step are solved."""
 
 
-def prepare(solver: dfx.AbstractAdaptiveSolver, rtol: float) -> dfx.AbstractAdaptiveSolver:
+def prepare(
+    solver: dfx.AbstractAdaptiveSolver, rtol: float
+) -> dfx.AbstractAdaptiveSolver:
     """The solver with the tolerance of its stages set.
 
-    Diffrax's default root finder, `VeryChord`, takes any stage that has not converged in
-    two iterations for diverged, and takes half its steps in vain here. It is replaced
+    Diffrax's default root finder, `VeryChord`, takes any stage that has not converged
+    in two iterations for diverged, and takes half its steps in vain here. It is replaced
     by `optimistix.Newton`; a root finder that the user chose is kept.
 
     Raises:

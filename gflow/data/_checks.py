@@ -1,26 +1,11 @@
 import math
-import operator
 
 import numpy as np
 
+from .._checks import checked_count
+
 
 Seed = int | np.random.Generator
-
-
-def checked_count(value: int, name: str, least: int = 1) -> int:
-    """An argument as an integer of at least `least`, or an error that names it."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise ValueError(
-            f"`{name}` must be an integer, but is {value!r}. "
-            "For a rounded figure, pass `int(...)` of it."
-        ) from None
-    if count < least:
-        raise ValueError(
-            f"`{name}` must be at least {least}, but is {count}. Pass a larger one."
-        )
-    return count
 
 
 def checked_generator(seed: Seed) -> np.random.Generator:

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from ._checks import checked_count
+from .._checks import checked_count
 
 
 def digits(

@@ -1,7 +1,8 @@
 import numpy as np
 from jaxtyping import Float64
 
-from ._checks import Seed, checked_count, checked_generator
+from .._checks import checked_count
+from ._checks import Seed, checked_generator
 
 
 MOST_FEATURES = 20  # 2^20 points of 20 features fill 168 MB

@@ -1,7 +1,8 @@
 import numpy as np
 from jaxtyping import Float64
 
-from ._checks import Seed, checked_count, checked_generator, checked_length
+from .._checks import checked_count
+from ._checks import Seed, checked_generator, checked_length
 
 
 def separable(

@@ -50,7 +50,7 @@ def high_part(value: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*sha
 
 
 def shortest_solution(
-    rows: Float64[np.ndarray, "samples features"], refined: bool = True
+    rows: Float64[np.ndarray, "samples features"],
 ) -> tuple[Float64[np.ndarray, " features"], Float64[np.ndarray, " samples"]]:
     r"""The shortest $w$ with $A w = 1$, and $\lambda$ with $w = A^\top \lambda$.
 
@@ -60,7 +60,6 @@ def shortest_solution(
 
     Args:
         rows: The matrix $A$, of full row rank.
-        refined: If false, the first solution, right to about cond(A) eps.
 
     Returns:
         $w$ and $\lambda$.
@@ -74,12 +73,7 @@ def shortest_solution(
     """
     samples, features = rows.shape
     w, multipliers = np.zeros(features), np.zeros(samples)
-    if samples == 0:
-        return w, multipliers
     q, r = np.linalg.qr(rows.T)
-    if not refined:
-        along = np.linalg.solve(r.T, np.ones(samples))
-        return q @ along, np.linalg.solve(r, along)
     last = math.inf
     for _ in range(REFINEMENTS):
         gap = -exact_dot(rows, w, np.ones(samples))

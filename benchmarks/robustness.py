@@ -1,0 +1,142 @@
+"""Does every run end at its goal, or say truly why it did not?
+
+Random small problems that nobody tuned for: networks of 2 to 4 layers, widths 3 to 40,
+powers 2 and 3, 2 to 60 points, random or teacher's labels, duplicated points, points in
+a subspace, weights of scale 1e-3 to 10. Each runs to log R = 200 or until it gives up.
+Prints JSON lines, one a run, and a summary; by default 200 runs.
+"""
+
+import argparse
+import collections
+import json
+import time
+
+import jax
+
+
+jax.config.update("jax_enable_x64", True)
+
+import gflow
+import jax.random as jr
+import numpy as np
+
+
+LOG_SCALE = 200.0
+ENDS = (
+    *("successful", "plateau", "stalled", "vanishing", "step_underflow"),
+    "out_of_steps",
+)
+
+
+def draw_structure(random):
+    """Sizes that fix what is compiled."""
+    layers = int(random.integers(2, 5))
+    return {
+        "layers": layers,
+        "width": int(np.exp(random.uniform(np.log(3), np.log(40)))),
+        "power": int(random.choice([2, 3])),
+        "samples": int(np.exp(random.uniform(np.log(2), np.log(60)))),
+        "features": int(random.integers(1, 12)),
+    }
+
+
+def draw_problem(random, structure):
+    """One flow and network of these sizes."""
+    n, d = structure["samples"], structure["features"]
+    x = random.normal(size=(n, d))
+    kind = str(random.choice(["generic", "duplicated", "subspace", "lattice"]))
+    if kind == "duplicated":
+        x = x[random.integers(0, max(n // 2, 1), size=n)]
+    elif kind == "subspace":
+        rank = max(d // 2, 1)
+        x = random.normal(size=(n, rank)) @ random.normal(size=(rank, d))
+    elif kind == "lattice":
+        x = np.sign(x) + (random.random((n, d)) < 0.2)
+    labels = str(random.choice(["teacher", "random"]))
+    y = np.sign(x @ random.normal(size=d)) if labels == "teacher" else np.ones(n)
+    if labels == "random":
+        y = random.choice([-1.0, 1.0], size=n)
+    y[y == 0] = 1.0
+    if np.all(y == y[0]):
+        y[0] = -y[0]
+    scale = float(10 ** random.uniform(-3, 1))
+    network = gflow.nn.MLP(
+        d,
+        (structure["width"],) * (structure["layers"] - 1),
+        power=structure["power"],
+        key=jr.key(int(random.integers(2**31))),
+    )
+    network = jax.tree.map(lambda leaf: scale * leaf, network)
+    flow = gflow.GradientFlow(gflow.Logistic(), x, y)
+    conflict = any(
+        np.all(x[i] == x[j]) and y[i] != y[j] for i in range(n) for j in range(i)
+    )
+    return flow, network, {
+        "kind": kind, "labels": labels, "scale": scale, "conflict": conflict,
+    }  # fmt: skip
+
+
+def run_one(flow, network, rtol, max_steps):
+    """One row: how the run ended, and whether that is true as far as one can tell."""
+    until = gflow.Until(log_margin_scale=LOG_SCALE)
+    started = time.perf_counter()
+    try:
+        curve = gflow.solve(
+            flow, network, until=until, rtol=rtol, throw=False, max_steps=max_steps
+        )
+    except ValueError as error:  # refused at the door
+        return {"result": "refused", "message": str(error)[:200], "true": True}
+    margins = np.asarray(flow.margins(jax.tree.map(lambda a: a[-1], curve.direction)))
+    finite = bool(np.all(np.isfinite(curve.log_radius) & np.isfinite(curve.log_loss)))
+    result = next(name for name in ENDS if getattr(gflow.RESULTS, name) == curve.result)
+    reached = abs(curve.degree * float(curve.log_radius[-1]) - LOG_SCALE) < 1e-9
+    monotone = bool(np.all(np.diff(curve.log_t) >= 0))
+    return {
+        "result": result,
+        "true": finite and monotone and (result == "successful") == reached,
+        "steps": curve.stats["steps"],
+        "rejected": curve.stats["rejected"],
+        "failed": curve.stats["failed"],
+        "gradients": round(curve.stats["gradients"]),
+        "seconds": round(curve.stats["run_seconds"], 3),
+        "wall": round(time.perf_counter() - started, 3),
+        "margin": float(margins.min()),
+        "log_scale": curve.degree * float(curve.log_radius[-1]),
+        "log_t": float(curve.log_t[-1]),
+    }
+
+
+def main(structures=40, draws=5, rtol=1e-6, max_steps=3000, seed=0):
+    """All runs; returns their rows."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(structures):
+        structure = draw_structure(random)
+        for _ in range(draws):
+            flow, network, facts = draw_problem(random, structure)
+            row = structure | facts | run_one(flow, network, rtol, max_steps)
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+        jax.clear_caches()
+    ends = collections.Counter(row["result"] for row in rows)
+    steps = [
+        row["steps"] + row["rejected"] for row in rows if row["result"] == "successful"
+    ]
+    quantiles = np.quantile(steps, [0.1, 0.5, 0.9, 0.99]).tolist() if steps else []
+    summary = {
+        "runs": len(rows),
+        "true": sum(row["true"] for row in rows),
+        "ends": dict(ends),
+        "steps at 10, 50, 90, 99 %": quantiles,
+    }
+    print(json.dumps(summary))
+    return rows
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--structures", type=int, default=40)
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    main(arguments.structures, arguments.draws, seed=arguments.seed)

@@ -1,0 +1,62 @@
+import jax
+import numpy as np
+from jaxtyping import Float64
+
+from .. import _tree
+from .._log_time import NODES
+from .._trajectory import Trajectory
+
+
+POINTS, WEIGHTS = np.polynomial.legendre.leggauss(8)
+_FRACTIONS = (1 + POINTS) / 2
+# From values at the nodes to the derivative of the quartic through them.
+_SLOPES = (np.arange(1, 5) * _FRACTIONS[:, None] ** np.arange(4)) @ np.linalg.inv(
+    np.vander(NODES, increasing=True)
+)[1:]
+
+
+def path_length(trajectory: Trajectory) -> Float64[np.ndarray, " times"]:
+    r"""The length $\zeta$ of the curve of directions, from the start to each sample.
+
+    $$\zeta(t) = \int_0^t |\dot\theta| \,\mathrm dt$$
+
+    Finite as $t \to \infty$ for definable networks once the loss is small, and then the
+    direction converges. If the trajectory has its dense output it is the length of
+    that curve. Else (from `at`, or with `save`) it is the sum of the angles between one
+    sample and the next: a lower bound, and a poor one if there are few.
+
+    Args:
+        trajectory: What `gflow.solve` returned.
+
+    Returns:
+        Radians; zero first, and never falling.
+
+    Example:
+        `gflow.path_length(trajectory)[-1]`
+
+    References:
+        Ji and Telgarsky (2020), "Directional convergence and alignment in deep
+        learning", arXiv:2006.06657, where it is written $\zeta$.
+    """
+    directions = _flat(trajectory.direction)
+    if trajectory.steps is None:
+        return np.append(0.0, np.cumsum(_angles(directions[:-1], directions[1:])))
+    nodes = np.asarray(trajectory.steps.nodes)[:, :, :-1]
+    lengths = [
+        np.linalg.norm(_SLOPES @ np.concatenate([start[None], node]), axis=1)
+        @ WEIGHTS
+        / 2
+        for start, node in zip(directions[:-1], nodes, strict=True)
+    ]
+    return np.append(0.0, np.cumsum(lengths))
+
+
+def _flat(networks):
+    leaves = jax.tree.leaves(_tree.parameters(networks))
+    return np.concatenate([np.asarray(a).reshape(len(a), -1) for a in leaves], axis=1)
+
+
+def _angles(a, b):
+    """Angles between unit vectors, exact also for small ones."""
+    apart = np.linalg.norm(a - b, axis=1)
+    return 2 * np.arctan2(apart, np.linalg.norm(a + b, axis=1))
