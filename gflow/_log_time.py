@@ -28,9 +28,6 @@ RATE_NODES = np.linspace(0, 1, 7)
 """The fractions at which margins are taken for the scalars: more, since time asks for
 their rate to eight digits."""
 
-_TO_POWERS = np.linalg.inv(np.vander(NODES, increasing=True))
-_RATE_TO_POWERS = np.linalg.inv(np.vander(RATE_NODES, increasing=True))
-
 TIME_ERROR = 1e-4
 """What the coefficient after the last is taken to count in the error of log t: a third
 of what it can, since its own estimate was found far too large on toy problems."""
@@ -52,17 +49,47 @@ def _graded_rule(panels: int = 50, points: int = 8) -> tuple[np.ndarray, np.ndar
 _POINTS, _LOG_WEIGHTS = _graded_rule()
 
 
+def _end_exact(nodes: np.ndarray) -> np.ndarray:
+    """From the basis of `_weights` to interpolation weights at these nodes."""
+    inside = nodes[1:-1]
+    line = np.stack([1 - inside, inside], axis=1)
+    scale = (inside * (1 - inside))[:, None]
+    fit = np.linalg.inv(np.vander(inside, increasing=True) * scale)
+    table = np.zeros((nodes.size, nodes.size))
+    table[0, 0], table[1, 0], table[1, -1] = 1, -1, 1
+    table[2:, 1:-1] = fit
+    table[2:, [0, -1]] = -fit @ line
+    return table
+
+
+_TABLES = {nodes.size: _end_exact(nodes) for nodes in (NODES, RATE_NODES)}
+_HIGHEST = np.linalg.inv(np.vander(RATE_NODES, increasing=True))[-2:]
+
+
+def _weights(fraction, size: int):
+    """Weights of the values at equidistant nodes, at fractions along a new last axis.
+
+    The basis is 1, s, and s (1 - s) times the powers of s: at both ends of a step a
+    value comes back to the last bit.
+    """
+    inner = fraction * (1 - fraction)
+    basis = [fraction**0, fraction]
+    basis += [inner * fraction**k for k in range(size - 2)]
+    # Not by a matrix product, whose rounding depends on how many fractions there are.
+    table = _TABLES[size].reshape(size, *(1,) * len(fraction.shape), size)
+    return sum(b[..., None] * row for b, row in zip(basis, table, strict=True))
+
+
 class StepScalars(eqx.Module):
     r"""Scalars on one step of the polar clock, or on a stack of them.
 
-    The coefficients are of polynomials in the fraction of the step, from 0 to 1, by
-    increasing powers along the last axis.
+    The last axis holds values at the `RATE_NODES`, through which polynomials run.
 
     Attributes:
         length: The length of the step in $\tau$.
-        log_radius: Coefficients of $\rho$.
-        pull: Coefficients of $-\log G / (1 + R)$.
-        loss: Coefficients of $-\log \mathcal L / (1 + R)$.
+        log_radius: $\rho$.
+        pull: $-\log G / (1 + R)$.
+        loss: $-\log \mathcal L / (1 + R)$.
         degree: The degree $L$.
     """
 
@@ -74,13 +101,13 @@ class StepScalars(eqx.Module):
 
     def log_rate(self, fraction: Float[Array, "*steps points"]):
         r"""$\varphi = \log(\mathrm dt/\mathrm d\tau)$ at fractions of the step."""
-        rho = _horner(self.log_radius, fraction)
+        rho = _evaluate(self.log_radius, fraction)
         degree = self.degree[..., None]
         return _magnified(self.pull, fraction, degree * rho) - (degree - 2) * rho
 
     def log_radius_at(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
         r"""$\rho$ after this fraction of the step."""
-        return _horner(self.log_radius, fraction[..., None])[..., 0]
+        return _evaluate(self.log_radius, fraction[..., None])[..., 0]
 
     def log_elapsed(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
         r"""$\log \int \mathrm dt$ over this first fraction of the step."""
@@ -93,34 +120,30 @@ class StepScalars(eqx.Module):
     def log_loss(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
         r"""$\log \mathcal L$ after this fraction of the step."""
         fraction = fraction[..., None]
-        log_scale = self.degree[..., None] * _horner(self.log_radius, fraction)
+        log_scale = self.degree[..., None] * _evaluate(self.log_radius, fraction)
         return -_magnified(self.loss, fraction, log_scale)[..., 0]
 
     def first(self, fraction: Float[Array, "*steps"]) -> "StepScalars":
         """The first fraction of the step, as a step."""
-        powers = fraction[..., None] ** np.arange(RATE_NODES.size)
+        points = fraction[..., None] * RATE_NODES
         return StepScalars(
             self.length * fraction,
-            self.log_radius * powers,
-            self.pull * powers,
-            self.loss * powers,
+            _evaluate(self.log_radius, points),
+            _evaluate(self.pull, points),
+            _evaluate(self.loss, points),
             self.degree,
         )
 
 
-def _horner(coefficients, fraction):
-    value = coefficients[..., -1, None]
-    for k in range(2, RATE_NODES.size + 1):
-        value = value * fraction + coefficients[..., -k, None]
-    return value
+def _evaluate(values, fraction):
+    weights = _weights(fraction, values.shape[-1])
+    return (weights * values[..., None, :]).sum(-1)
 
 
-def _magnified(coefficients, fraction, log_scale):
-    """(1 + R) times a quartic."""
+def _magnified(values, fraction, log_scale):
+    """(1 + R) times a scalar."""
     xp = fraction.__array_namespace__()
-    return (1 + xp.exp(xp.minimum(log_scale, LOG_HUGE))) * _horner(
-        coefficients, fraction
-    )
+    return (1 + xp.exp(xp.minimum(log_scale, LOG_HUGE))) * _evaluate(values, fraction)
 
 
 def step_scalars(
@@ -132,8 +155,8 @@ def step_scalars(
 ) -> StepScalars:
     """The step with these values at the `RATE_NODES`."""
     growth = 1 + jnp.exp(jnp.minimum(field.degree * log_radius, LOG_HUGE))
-    values = jnp.stack([log_radius, -log_pull / growth, -log_loss / growth])
-    return StepScalars(length, *(values @ _RATE_TO_POWERS.T), field.degree)
+    pull, loss = -log_pull / growth, -log_loss / growth
+    return StepScalars(length, log_radius, pull, loss, field.degree)
 
 
 def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scalar:
@@ -142,7 +165,7 @@ def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scal
     Where the direction rests (balanced weights), nothing else bounds the step. The
     coefficients of the rate are taken to go on falling as the last two do.
     """
-    before, last = jnp.abs(scalars.pull[-2]), jnp.abs(scalars.pull[-1])
+    before, last = jnp.abs(_HIGHEST @ scalars.pull)
     after = last * jnp.minimum(1.0, last / jnp.maximum(before, 1e-300))
     log_scale = scalars.degree * scalars.log_radius_at(jnp.ones(()))
     slip = (1 + jnp.exp(jnp.minimum(log_scale, LOG_HUGE))) * TIME_ERROR * after
@@ -152,8 +175,8 @@ def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scal
 
 def interpolate(values: Float[Array, "steps 5 n"], fraction: Float[Array, " steps"]):
     """The quartics through values at the `NODES`, at one fraction of each step."""
-    weights = fraction[:, None] ** np.arange(5) @ _TO_POWERS
-    return np.einsum("sk,skn->sn", weights, values)
+    weights = _weights(fraction, NODES.size)
+    return sum(weights[:, k, None] * values[:, k] for k in range(NODES.size))
 
 
 def first_passed(passed, count: int) -> Float[Array, " count"]:

@@ -27,8 +27,8 @@ from ._types import Scalar
 
 SCALE_CAP = 1e10
 """The largest R max|z| that the weights q see. Rounding in z is 1e-16 of it, and R
-times that enters log q: with more support samples than directions 1e13 stalls and 1e10 runs
-(found by trial on toy problems). It moves the direction by about 1e-10."""
+times that enters log q: with more support samples than directions 1e13 stalls and
+1e10 runs (found by trial on toy problems). It moves the direction by about 1e-10."""
 
 LOG_HUGE = 709.0
 """exp of more than this overflows: beyond, times and losses are infinite."""

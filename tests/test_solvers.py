@@ -100,8 +100,9 @@ def test_solvers_trace_one_curve(solver):
     log_t = np.array([-3.0, 0.0, 1.0])
     expected = curve("cubic").at(log_t=log_t)
     found = found.at(log_t=log_t)
-    assert np.all(distance(found, expected) <= 20 * RTOL)
-    assert np.max(np.abs(found.log_radius - expected.log_radius)) <= 20 * RTOL
+    # Two curves, each within twenty tolerances of the flow.
+    assert np.all(distance(found, expected) <= 40 * RTOL)
+    assert np.max(np.abs(found.log_radius - expected.log_radius)) <= 40 * RTOL
 
 
 def test_the_users_own_diffeqsolve_follows_the_same_curve():

@@ -21,8 +21,8 @@ def prepare(
     """The solver with the tolerance of its stages set.
 
     Diffrax's default root finder, `VeryChord`, takes any stage that has not converged
-    in two iterations for diverged, and takes half its steps in vain here. It is replaced
-    by `optimistix.Newton`; a root finder that the user chose is kept.
+    in two iterations for diverged, and takes half its steps in vain here. It is
+    replaced by `optimistix.Newton`; a root finder that the user chose is kept.
 
     Raises:
         ValueError: If `solver` is not an instance of an adaptive Diffrax solver.
