@@ -2,8 +2,8 @@ r"""The weights of an implicit stage whose margins are linear in them.
 
 Find $q$ on the simplex with $\log q + c = \log g(R (b + \eta K q))$: for the
 exponential loss, the optimality condition of $\min_q \tfrac12 \eta R\, q^\top K q
-+ R \langle b, q\rangle + \sum q \log q$. It is mild however large $R$ is, where the same equation in
-the network's weights is hopeless.
++ R \langle b, q\rangle + \sum q \log q$. It is mild however large $R$ is, where the
+same equation in the network's weights is hopeless.
 """
 
 import jax
