@@ -1,4 +1,8 @@
-"""When a solve should give up: no bound on its work may depend on luck."""
+"""When a solve should give up, so that its work is bounded.
+
+Asked between chunks, whose lengths follow the clock on the wall: two runs may give up
+some steps apart, though the steps they share are the same.
+"""
 
 import math
 

@@ -187,7 +187,7 @@ class _Interpolation5(dfx.FourthOrderPolynomialInterpolation):
 
 
 class SampleSpaceKvaerno3(AbstractSampleSpaceSolver):
-    """Kvaerno's 3(2) method in sample space; fewer gradients at loose tolerances."""
+    """Kvaerno's 3(2) method in sample space: more steps, each of fewer stages."""
 
     interpolation_cls: ClassVar = _Interpolation3
     stage_tol: Float[Array, ""] = eqx.field(default=1e-8, converter=jnp.asarray)
