@@ -54,8 +54,15 @@ from ._diagnostics import (
     turning as turning,
 )
 from ._drive import SolveError as SolveError
+from ._euclidean import EuclideanField as EuclideanField
 from ._flow import GradientFlow as GradientFlow
-from ._losses import Exponential as Exponential, Logistic as Logistic
+from ._losses import (
+    CrossEntropy as CrossEntropy,
+    Exponential as Exponential,
+    ExponentialTail as ExponentialTail,
+    Logistic as Logistic,
+    Square as Square,
+)
 from ._polar import (
     PolarField as PolarField,
     polar_state as polar_state,

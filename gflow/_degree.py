@@ -33,6 +33,10 @@ SMALLEST, LARGEST = 1e-200, 1e200
 LARGEST_DENOMINATOR = 1000
 
 
+class NotHomogeneousError(ValueError):
+    """The network is not positively homogeneous in its weights."""
+
+
 def degree(network: PyTree, x: ArrayLike, *, seed: int = 0) -> float:
     r"""The degree $L > 0$ with $f(x; c\,w) = c^L f(x; w)$ for all $c > 0$.
 
@@ -69,7 +73,7 @@ def degree(network: PyTree, x: ArrayLike, *, seed: int = 0) -> float:
     if not callable(network):
         raise ValueError(f"`network` must be callable, but is {network!r}.")
     picked = np.unique(np.linspace(0, len(x) - 1, SAMPLES).round().astype(int))
-    weights, still = eqx.partition(network, eqx.is_inexact_array)
+    weights, still = _tree.partition(network)
     weights = _checked_weights(weights)
     probe = functools.partial(_probe, still, x[picked])
 
@@ -82,7 +86,7 @@ def degree(network: PyTree, x: ArrayLike, *, seed: int = 0) -> float:
         _require_scaling(found, c, values, scaled, picked)
         _require_euler(found, c, scaled, quotients)
     if found < TOLERANCE:
-        raise ValueError(
+        raise NotHomogeneousError(
             f"`network` must have a positive degree, but has degree {found:.6g}: its "
             "output does not grow with its weights. Put no normalization last."
         )
@@ -183,7 +187,7 @@ def _require_scaling(
     misfit = np.where(np.isnan(misfit), np.inf, misfit)
     point, sample = np.unravel_index(np.argmax(misfit), misfit.shape)
     if misfit[point, sample] > TOLERANCE:
-        raise ValueError(
+        raise NotHomogeneousError(
             "`network` must be positively homogeneous in its weights, f(x; c w) = "
             f"c^L f(x; w), but is not: the best degree, {found:.6g}, misses the output "
             f"at c = {c:.4g} by {misfit[point, sample]:.1e} of its size (sample "
@@ -200,7 +204,7 @@ def _require_euler(
     misfit = np.where(_sizes(scaled) > 0, np.abs(quotients - found), 0.0)
     worst = np.argmax(misfit)
     if not misfit[worst] <= TOLERANCE * max(abs(found), 1.0):
-        raise ValueError(
+        raise NotHomogeneousError(
             "`network` must obey Euler's identity <w, df/dw> = L f, but scales with "
             f"degree L = {found:.6g} while <w, df/dw> = {quotients[worst]:.6g} f at "
             f"c = {c:.4g}. Look for `stop_gradient` (every inexact array is a weight), "

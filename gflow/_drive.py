@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 from . import _loop, _patience, _run
+from ._carry import controller
 from ._compile import compiled
 from ._landing import land
-from ._polar import PolarField
 from ._progress import AbstractMeter, Report
 from ._results import RESULTS
 from ._run import Run
@@ -44,11 +44,9 @@ class SolveError(RuntimeError):
         self.trajectory = curve
 
 
-def drive(
-    run: Run, field: PolarField, path: Path | None, shown: AbstractMeter, throw: bool
-) -> Trajectory:
+def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Trajectory:
     """Run chunks until the flow reaches its end, fails, or is interrupted."""
-    control = _loop.controller(run.rtol, run.atol)
+    control = controller(run.rtol, run.atol)
     levels = Levels(run.until)
     size = 8 * (4 * (run.start.point.size) + run.start.weights.size)
     capacity = int(np.clip(CHUNK_BYTES / size, 4, CHUNK_STEPS))
@@ -56,7 +54,7 @@ def drive(
     def advance(steps: int, attempts: int):
         return jax.block_until_ready(
             compiled(_loop.advance)(
-                field, run.solver, control, levels, run.carry,
+                run.field, run.solver, control, levels, run.carry,
                 np.int64(steps), np.int64(attempts), capacity,
             )
         )  # fmt: skip
@@ -89,7 +87,7 @@ def drive(
                 saved = time.monotonic()
         if path is not None:
             _run.write(path, run)
-    curve, message = _finish(run, field, early)
+    curve, message = _finish(run, early)
     shown.close(message)
     if throw and curve.result not in (RESULTS.successful, RESULTS.interrupted):
         raise SolveError(message, curve)
@@ -123,7 +121,7 @@ def _report(run: Run) -> Report:
     last = run.steps[-1] if run.steps else None
     return Report(
         log_t=float(run.carry.log_t),
-        log_margin_scale=run.degree * float(np.asarray(run.carry.state)[-1]),
+        log_margin_scale=run.degree * run.last_point()[-1],
         log_loss=float(last.log_loss[-1] if last else run.start.log_loss),
         normalized_margin=float(np.min(np.asarray(run.carry.margins))),
         steps=int(run.carry.accepted),
@@ -131,9 +129,7 @@ def _report(run: Run) -> Report:
     )
 
 
-def _finish(
-    run: Run, field: PolarField, early: RESULTS | None
-) -> tuple[Trajectory, str]:
+def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     """The trajectory of a run, and how it ended in words."""
     steps = (
         jax.tree.map(lambda *a: np.concatenate(a), *run.steps) if run.steps else None
@@ -161,7 +157,7 @@ def _finish(
         "run_seconds": run.run_seconds,
         "stopped_by": met,
     }
-    return trajectory(field, samples, run.degree, result, stats, steps), message
+    return trajectory(run.field, samples, result, stats, steps), message
 
 
 def _requested(run: Run, last: Steps) -> Sample:

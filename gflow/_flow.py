@@ -3,41 +3,50 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, Num, PyTree
 
-from ._checks import checked_array, require_signs, require_x64
-from ._losses import AbstractMarginLoss
+from ._checks import checked_array, require_x64
+from ._labels import checked_labels
+from ._logs import log_mean_exp
+from ._losses import AbstractLoss
 from ._types import Scalar
 
 
 class GradientFlow(eqx.Module):
     r"""The flow $\dot w = -\nabla \mathcal L(w)$ of a mean loss over labeled points.
 
-    $$\mathcal L(w) = \frac1n \sum_i \ell(z_i(w)), \qquad z_i(w) = y_i f(x_i; w).$$
+    $$\mathcal L(w) = \frac1n \sum_i \ell(z_i(w))$$
+
+    of the margins $z_i = y_i f(x_i; w)$ for labels $y = \pm 1$; $z_{ik} = f_{y_i} -
+    f_k$, $k \neq y_i$, for $C$ classes; and the errors $f(x_i; w) - y_i$ of regression.
 
     A network $f$ is any `eqx.Module` (or other PyTree with `__call__`) that maps one
-    input to a scalar; its inexact arrays are the weights $w$.
+    input to a scalar, or to logits; its inexact arrays (outside of `gflow.nn.Fixed`)
+    are the weights $w$.
 
     Args:
-        loss: The loss $\ell$ of one margin, such as `gflow.Logistic()`.
+        loss: The loss of a sample, such as `gflow.Logistic()`.
         x: Inputs, one sample per row; any shape of features.
-        y: Labels, -1 or +1, each at least once.
+        y: Labels: -1 or +1 (`Logistic`, `Exponential`, `ExponentialTail`), or integers
+            0 to $C - 1$ (`CrossEntropy`, `Exponential`, `ExponentialTail`), each at
+            least once; or targets of the shape of the network's output (`Square`).
 
     Raises:
         ValueError: If 64-bit mode is off, an array is float32, has the wrong shape, or
-            holds NaN or inf, or the labels are not -1 and +1.
+            holds NaN or inf, or the labels are not of the kind that the loss is for.
 
     Example:
         `gflow.GradientFlow(gflow.Logistic(), x, y)`
     """
 
-    loss: AbstractMarginLoss
+    loss: AbstractLoss
     x: Float[Array, "samples *features"]
-    y: Float[Array, " samples"]
+    y: Num[Array, "samples *outputs"]
+    kind: str = eqx.field(static=True)
+    classes: int = eqx.field(static=True)
 
-    def __init__(self, loss: AbstractMarginLoss, x: ArrayLike, y: ArrayLike):
-        if not isinstance(loss, AbstractMarginLoss):
+    def __init__(self, loss: AbstractLoss, x: ArrayLike, y: ArrayLike):
+        if not isinstance(loss, AbstractLoss):
             raise ValueError(
                 "`loss` must be a loss such as `gflow.Logistic()`, but is "
                 f"{loss!r}. (A class? Call it to make an instance.)"
@@ -49,48 +58,83 @@ class GradientFlow(eqx.Module):
                 "`x` must have shape (samples, features), samples >= 1, but has shape "
                 f"{x.shape}. For one feature, pass `x[:, None]`."
             )
-        if y.ndim != 1:
+        if y.ndim != 1 and "targets" not in loss.labels:
             raise ValueError(
                 f"`y` must have shape (samples,), but has shape {y.shape}. "
                 "For one column, pass `y[:, 0]`."
             )
-        if x.shape[0] != y.shape[0]:
+        if y.ndim == 0 or x.shape[0] != y.shape[0]:
             raise ValueError(
                 "`x` and `y` must have as many samples, but have "
-                f"{x.shape[0]} and {y.shape[0]}."
-            )
-        require_signs(y)
-        if np.all(y == y[0]):
-            raise ValueError(
-                f"`y` must hold both classes, -1 and +1, but all {y.shape[0]} labels "
-                f"are {y[0]:+.0f}."
+                f"{x.shape[0]} and {y.shape[0] if y.ndim else 1}."
             )
         self.loss = loss
         self.x = jnp.asarray(x)
+        self.kind, y, self.classes = checked_labels(loss, y)
         self.y = jnp.asarray(y)
 
-    def margins(self, network: PyTree) -> Float[Array, " samples"]:
-        """The margins $z_i = y_i f(x_i)$ of a network, one a sample."""
-        outputs = jax.vmap(network)(self.x)
-        if outputs.shape != self.y.shape:
-            raise ValueError(
-                "`network` must map one input to a scalar, but maps it to shape "
-                f"{outputs.shape[1:]}. With two classes, return one number."
-            )
-        return self.y * outputs
+    @property
+    def samples(self) -> int:
+        """The number $n$ of samples."""
+        return self.x.shape[0]
+
+    @property
+    def rivals(self) -> int:
+        """How many margins a sample has: 1, or one for each other class or output."""
+        if self.kind == "classes":
+            return self.classes - 1
+        return int(self.y[0].size) if self.kind == "targets" else 1
+
+    def sample_margins(
+        self, network: PyTree, x: Float[Array, "*features"], y: Num[Array, "*outputs"]
+    ) -> Float[Array, " rivals"]:
+        """The margins of one sample, or its errors under the square loss."""
+        output = network(x)
+        expected = (self.classes,) if self.kind == "classes" else jnp.shape(y)
+        if jnp.shape(output) != expected:
+            raise ValueError(_wrong_output(self.kind, expected, jnp.shape(output)))
+        if self.kind == "signs":
+            return (y * output)[None]
+        if self.kind == "targets":
+            return jnp.ravel(output - y)
+        others = jnp.mod(y + jnp.arange(1, self.classes), self.classes)
+        return output[y] - output[others]
+
+    def margins(self, network: PyTree) -> Float[Array, " margins"]:
+        """The margins of a network, sample by sample; one a sample for two classes."""
+        each = jax.vmap(self.sample_margins, in_axes=(None, 0, 0))
+        return jnp.ravel(each(network, self.x, self.y))
+
+    def log_losses(self, margins: Float[Array, " margins"]) -> Float[Array, " samples"]:
+        r"""$\log \ell$ of each sample, from all margins."""
+        return self.loss.log_losses(margins.reshape(-1, self.rivals))
+
+    def log_weights(
+        self, margins: Float[Array, " margins"]
+    ) -> Float[Array, " margins"]:
+        r"""$\log g_k$, the pull of each margin, before the mean over samples."""
+        return jnp.ravel(self.loss.log_weights(margins.reshape(-1, self.rivals)))
 
     def log_loss(self, network: PyTree) -> Scalar:
         r"""$\log \mathcal L$, also where $\mathcal L$ itself would underflow."""
-        return log_mean_exp(self.loss.log_loss(self.margins(network)))
+        return log_mean_exp(self.log_losses(self.margins(network)))
 
 
-def log_mean_exp(values: Float[Array, "*shape n"]) -> Float[Array, "*shape"]:
-    """The logarithm of the mean of exponentials, along the last axis.
-
-    In a compiled program the maximum and the numbers it is taken from need not agree in
-    their last bit, which is far from zero where they are 1e20: without the bounds
-    `jax.nn.logsumexp` answers infinity there.
-    """
-    top = jnp.max(values, axis=-1)
-    terms = jnp.exp(jnp.minimum(values - top[..., None], 0.0))
-    return top + jnp.log(jnp.clip(jnp.mean(terms, axis=-1), 1 / values.shape[-1], 1.0))
+def _wrong_output(kind: str, expected: tuple, found: tuple) -> str:
+    if kind == "signs":
+        return (
+            f"`network` must map one input to a scalar, but maps it to shape {found}. "
+            "With two classes, return one number; for logits, use "
+            "`gflow.CrossEntropy()` and labels 0, 1, ..."
+        )
+    if kind == "classes":
+        return (
+            f"`network` must map one input to {expected[0]} logits, one a class in "
+            f"`y`, but maps it to shape {found}. With two classes and one output, use "
+            "labels -1 and +1."
+        )
+    return (
+        f"`network` must map one input to the shape of one target, {expected}, but "
+        f"maps it to shape {found}. For one output, return a scalar or pass "
+        "`y[:, None]`."
+    )

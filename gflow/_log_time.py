@@ -1,10 +1,11 @@
-r"""Scalars along a step of the polar clock, physical time above all.
+r"""Scalars along a step of the clock, physical time above all.
 
 $\mathrm dt/\mathrm d\tau = e^{\varphi}$ with $\varphi = -\log G - (L-2)\rho$. On one
 step $\varphi$ may grow by $10^{30}$, and then only the last $1/\varphi'$ of the step
 counts; so the panels of the quadrature shrink geometrically toward both ends, and
 everything stays a logarithm. What is interpolated is $a = -\log G/(1 + R)$, the
-smoothed margin where $R$ is large, and $\rho$: both change slowly.
+smoothed margin where $R$ is large, and $\rho$: both change slowly. (For a loss with
+tail $\beta$ it is $R^\beta$ in place of $R$; under clocks in weight space it is 1.)
 
 All of it runs on JAX arrays inside the loop, and on NumPy arrays after it, where it
 need not be compiled.
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._polar import LOG_HUGE, PolarField
+from ._field import LOG_HUGE, AbstractField
 from ._types import Scalar
 
 
@@ -81,29 +82,34 @@ def _weights(fraction, size: int):
 
 
 class StepScalars(eqx.Module):
-    r"""Scalars on one step of the polar clock, or on a stack of them.
+    r"""Scalars on one step of the clock, or on a stack of them.
 
     The last axis holds values at the `RATE_NODES`, through which polynomials run.
 
     Attributes:
         length: The length of the step in $\tau$.
         log_radius: $\rho$.
-        pull: $-\log G / (1 + R)$.
+        rate: $\log(\mathrm dt/\mathrm d\tau) / (1 + R)$, but for `power`.
         loss: $-\log \mathcal L / (1 + R)$.
         degree: The degree $L$.
+        exponent: Of the radius in $R$.
+        power: Of the radius in the rate.
     """
 
     length: Float[Array, "*steps"]
     log_radius: Float[Array, "*steps 7"]
-    pull: Float[Array, "*steps 7"]
+    rate: Float[Array, "*steps 7"]
     loss: Float[Array, "*steps 7"]
     degree: Float[Array, "*steps"]
+    exponent: Float[Array, "*steps"]
+    power: Float[Array, "*steps"]
 
     def log_rate(self, fraction: Float[Array, "*steps points"]):
         r"""$\varphi = \log(\mathrm dt/\mathrm d\tau)$ at fractions of the step."""
         rho = _evaluate(self.log_radius, fraction)
-        degree = self.degree[..., None]
-        return _magnified(self.pull, fraction, degree * rho) - (degree - 2) * rho
+        log_scale = self.exponent[..., None] * rho
+        rate = _magnified(self.rate, fraction, log_scale)
+        return rate - self.power[..., None] * rho
 
     def log_radius_at(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
         r"""$\rho$ after this fraction of the step."""
@@ -120,7 +126,7 @@ class StepScalars(eqx.Module):
     def log_loss(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
         r"""$\log \mathcal L$ after this fraction of the step."""
         fraction = fraction[..., None]
-        log_scale = self.degree[..., None] * _evaluate(self.log_radius, fraction)
+        log_scale = self.exponent[..., None] * _evaluate(self.log_radius, fraction)
         return -_magnified(self.loss, fraction, log_scale)[..., 0]
 
     def first(self, fraction: Float[Array, "*steps"]) -> "StepScalars":
@@ -129,9 +135,11 @@ class StepScalars(eqx.Module):
         return StepScalars(
             self.length * fraction,
             _evaluate(self.log_radius, points),
-            _evaluate(self.pull, points),
+            _evaluate(self.rate, points),
             _evaluate(self.loss, points),
             self.degree,
+            self.exponent,
+            self.power,
         )
 
 
@@ -147,16 +155,17 @@ def _magnified(values, fraction, log_scale):
 
 
 def step_scalars(
-    field: PolarField,
+    field: AbstractField,
     length: Scalar,
     log_radius: Float[Array, " 7"],
-    log_pull: Float[Array, " 7"],
+    log_rate: Float[Array, " 7"],
     log_loss: Float[Array, " 7"],
 ) -> StepScalars:
     """The step with these values at the `RATE_NODES`."""
-    growth = 1 + jnp.exp(jnp.minimum(field.degree * log_radius, LOG_HUGE))
-    pull, loss = -log_pull / growth, -log_loss / growth
-    return StepScalars(length, log_radius, pull, loss, field.degree)
+    growth = 1 + jnp.exp(jnp.minimum(field.exponent * log_radius, LOG_HUGE))
+    rate, loss = log_rate / growth, -log_loss / growth
+    constants = field.degree, field.exponent, field.power
+    return StepScalars(length, log_radius, rate, loss, *constants)
 
 
 def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scalar:
@@ -165,9 +174,9 @@ def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scal
     Where the direction rests (balanced weights), nothing else bounds the step. The
     coefficients of the rate are taken to go on falling as the last two do.
     """
-    before, last = jnp.abs(_HIGHEST @ scalars.pull)
+    before, last = jnp.abs(_HIGHEST @ scalars.rate)
     after = last * jnp.minimum(1.0, last / jnp.maximum(before, 1e-300))
-    log_scale = scalars.degree * scalars.log_radius_at(jnp.ones(()))
+    log_scale = scalars.exponent * scalars.log_radius_at(jnp.ones(()))
     slip = (1 + jnp.exp(jnp.minimum(log_scale, LOG_HUGE))) * TIME_ERROR * after
     error = slip * jnp.exp(log_elapsed - log_t) / jnp.maximum(jnp.abs(log_t), 1.0)
     return jnp.where(jnp.isfinite(error), error, 0.0)

@@ -6,22 +6,22 @@ by nothing, and resume only nearly. Over the public `solver.step` and
 """
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from . import _log_time
+from ._carry import Carry, strong
+from ._field import AbstractField, State, field_velocity, two_norm
 from ._log_time import StepScalars
-from ._polar import PolarField, PolarState, polar_velocity
 from ._solvers import SampleSpaceState, gradients_per_attempt
 from ._trajectory import Sample, Steps
 from ._types import Scalar
 from ._until import LEVELS, Levels
 
 
-TERM = dfx.ODETerm(polar_velocity)
+TERM = dfx.ODETerm(field_velocity)
 
 FIRST_STEP = 1.0
 """The share of the tolerance that the first step is guessed to use. Bold, since a guess
@@ -38,58 +38,11 @@ UNDERFLOW = len(LEVELS) + 1
 """A way to stop beside `LEVELS`, which are 1, 2, ..."""
 
 
-class Carry(eqx.Module):
-    """All that the next step depends on; saved, it resumes bit for bit."""
-
-    tau: Scalar
-    length: Scalar
-    state: PolarState
-    margins: Float[Array, " samples"]
-    solver_state: PyTree
-    controller_state: PyTree
-    made_jump: Bool[Array, ""]
-    log_t: Scalar
-    accepted: Int[Array, ""]
-    rejected: Int[Array, ""]
-    failed: Int[Array, ""]
-    gradients: Scalar
-    status: Int[Array, ""]
-
-
-def two_norm(error: PolarState) -> Scalar:
-    """The Euclidean norm, so that accuracy does not depend on the number of weights."""
-    return jnp.sqrt(jnp.dot(error, error))
-
-
-def controller(rtol: float, atol: float) -> dfx.PIDController:
-    """Diffrax's step size controller as the polar flow wants it.
-
-    Coefficients by trial on toy problems: a little proportional control saves a third
-    of the rejected steps. After a failed stage a step may grow by 5 at most: with
-    Diffrax's 10 it cycles between failure and growth.
-    """
-    return dfx.PIDController(
-        rtol=jnp.asarray(np.float64(rtol)),
-        atol=jnp.asarray(np.float64(atol)),
-        norm=two_norm,
-        pcoeff=0.2,
-        icoeff=0.8,
-        factormax=5.0,
-    )
-
-
-def strong(tree: PyTree) -> PyTree:
-    """Arrays that no longer count as Python numbers: else a second call recompiles."""
-    # Diffrax's explicit solvers keep a Python bool in their state.
-    arrays = jax.tree.map(jnp.asarray, tree)
-    return jax.tree.map(lambda a: jax.lax.convert_element_type(a, a.dtype), arrays)
-
-
 def begin(
-    field: PolarField,
+    field: AbstractField,
     solver: dfx.AbstractAdaptiveSolver,
     control: dfx.PIDController,
-    state: PolarState,
+    state: State,
 ) -> tuple[Carry, Sample]:
     """The carry before the first step, and the first sample."""
     zero, far, none = jnp.zeros(()), jnp.full((), jnp.inf), jnp.zeros((), int)
@@ -99,13 +52,13 @@ def begin(
     start = Sample(
         tau=zero,
         log_t=-far,
-        point=state,
-        log_loss=field.log_pull_and_loss(margins, state[-1])[1],
-        weights=weights,
+        point=field.polar_point(state),
+        log_loss=field.log_pull_and_loss(margins, state)[1],
+        weights=_shown(field, weights),
     )
     order = solver.error_order(TERM)
     guess = (FIRST_STEP * control.rtol) ** (1 / order) / jnp.maximum(
-        two_norm(velocity), 1e-300
+        _speed(field, state, velocity), 1e-300
     )
     guess = jnp.minimum(guess, LONGEST)
     length, controller_state = control.init(
@@ -130,7 +83,7 @@ def begin(
 
 
 def advance(
-    field: PolarField,
+    field: AbstractField,
     solver: dfx.AbstractAdaptiveSolver,
     control: dfx.PIDController,
     levels: Levels,
@@ -180,7 +133,7 @@ def _step_like(carry: Carry) -> Steps:
     scalar = jax.ShapeDtypeStruct((), float)
     powers = jax.ShapeDtypeStruct((_log_time.RATE_NODES.size,), float)
     nodes = jax.ShapeDtypeStruct((4, carry.state.size), float)
-    scalars = StepScalars(scalar, powers, powers, powers, scalar)
+    scalars = StepScalars(scalar, powers, powers, powers, scalar, scalar, scalar)
     samples = jax.ShapeDtypeStruct(carry.margins.shape, float)
     return Steps(nodes, scalars, scalar, scalar, scalar, samples)
 
@@ -208,28 +161,29 @@ def _attempt(field, solver, control, levels, carry):
     interpolation = solver.interpolation_cls(t0=zero, t1=length, **dense_info)
     inside = [_log_time.NODES[1:-1], _log_time.RATE_NODES[1:-1]]
     inner = jax.vmap(interpolation.evaluate)(length * np.concatenate(inside))
-    points = jax.vmap(on_sphere)(jnp.concatenate([inner, end[None]]))
+    states = jax.vmap(field.settle)(jnp.concatenate([inner, end[None]]))
+    points = jax.vmap(field.polar_point)(states)
     nodes = jnp.concatenate([points[: len(inside[0])], points[-1:]])
-    rated, end = points[len(inside[0]) :], points[-1]
-    log_radius = jnp.append(carry.state[-1], rated[:, -1])
+    rated, end = states[len(inside[0]) :], states[-1]
     margins = jax.vmap(field.margins)(rated[:, :-1])
     margins = jnp.concatenate([carry.margins[None], margins])
-    log_pull, log_loss = jax.vmap(field.log_pull_and_loss)(margins, log_radius)
-    scalars = _log_time.step_scalars(field, length, log_radius, log_pull, log_loss)
+    scalars, log_loss = _scalars(
+        field, length, jnp.concatenate([carry.state[None], rated]), margins
+    )
     log_elapsed = scalars.log_elapsed(jnp.ones(()))
     log_t = _log_time.log_add(carry.log_t, log_elapsed)
 
     weights, velocity = _dynamics(field, solver_state, end)
-    error = error.at[-1].set(
-        jnp.maximum(
-            jnp.abs(error[-1]), _log_time.time_error(scalars, log_t, log_elapsed)
-        )
-    )
+    time_error = _log_time.time_error(scalars, log_t, log_elapsed)
+    unit = jnp.maximum(field.unit(carry.state), field.unit(end))
+    last = jnp.maximum(jnp.abs(error[-1]), time_error)
+    error = jnp.append(error[:-1] / unit, last)
     _, velocity_before = _dynamics(field, carry.solver_state, carry.state)
     usable = jnp.isfinite(two_norm(error) + two_norm(end))
     error = jnp.where(usable, error, jnp.inf)
+    before, after = (s.at[:-1].divide(unit) for s in (carry.state, end))
     keep, from_, to, made_jump, controller_state, _ = control.adapt_step_size(
-        zero, length, carry.state, end, field, error, solver.error_order(TERM),
+        zero, length, before, after, field, error, solver.error_order(TERM),
         carry.controller_state,
     )  # fmt: skip
     next_length = jnp.minimum(to - from_, LONGEST)
@@ -242,11 +196,11 @@ def _attempt(field, solver, control, levels, carry):
         scalars=scalars,
         tau=carry.tau + length,
         log_t=log_t,
-        log_loss=log_loss[-1],
-        weights=weights,
+        log_loss=log_loss,
+        weights=_shown(field, weights),
     )
-    status = _status(levels, step, velocity, jnp.min(margins[-1]))
-    tiny = next_length * two_norm(velocity_before) < SHORTEST
+    status = _status(levels, step, field, end, velocity, jnp.min(margins[-1]))
+    tiny = next_length * _speed(field, carry.state, velocity_before) < SHORTEST
     stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)
 
     moved = (end, margins[-1], solver_state, log_t)
@@ -273,7 +227,30 @@ def _attempt(field, solver, control, levels, carry):
     return strong(new), step, keep
 
 
-def _dynamics(field: PolarField, solver_state: PyTree, state: PolarState):
+def _scalars(field, length, states, margins):
+    """The scalars of a step from states and margins at the `RATE_NODES`."""
+
+    def one(state, margins):
+        log_pull, log_loss = field.log_pull_and_loss(margins, state)
+        log_rate = field.log_rate(state, margins, log_pull)
+        return field.polar_point(state)[-1], log_rate, log_loss
+
+    log_radius, log_rate, log_loss = jax.vmap(one)(states, margins)
+    scalars = _log_time.step_scalars(field, length, log_radius, log_rate, log_loss)
+    return scalars, log_loss[-1]
+
+
+def _speed(field: AbstractField, state: State, velocity: State) -> Scalar:
+    """How fast a state moves, relative to its size."""
+    return two_norm(velocity.at[:-1].divide(field.unit(state)))
+
+
+def _shown(field: AbstractField, weights: Float[Array, " margins"]):
+    """The weights as a trajectory holds them: of sum one where they are positive."""
+    return weights / jnp.sum(weights) if field.dual == "positive" else weights
+
+
+def _dynamics(field: AbstractField, solver_state: PyTree, state: State):
     """The weights and the velocity at a state, as the solver knows them if it does."""
     if isinstance(solver_state, SampleSpaceState):
         return solver_state.weights, solver_state.velocity
@@ -281,17 +258,11 @@ def _dynamics(field: PolarField, solver_state: PyTree, state: PolarState):
     return weights, field.velocity(state[:-1], weights)[0]
 
 
-def on_sphere(state: PolarState) -> PolarState:
-    """The state with its direction brought back to norm one."""
-    norm = jnp.sqrt(jnp.dot(state[:-1], state[:-1]))
-    return state.at[:-1].divide(norm)
-
-
-def _status(levels: Levels, step: Steps, velocity: PolarState, margin: Scalar):
+def _status(levels, step, field, state, velocity, margin):
     """Whether the end of this step meets a level."""
-    log_radius, growing = step.nodes[-1, -1], velocity[-1]
-    tangent = two_norm(velocity[:-1]) / growing
-    tangent = jnp.where((margin > 0) & (growing > 0), tangent, jnp.inf)
+    log_radius = step.nodes[-1, -1]
+    along, across = field.growth_and_turning(state, velocity)
+    tangent = jnp.where((margin > 0) & (along > 0), across / along, jnp.inf)
     log_scale = step.scalars.degree * log_radius
     return levels.reached(
         jnp.stack([step.log_t, log_radius, log_scale, -step.log_loss, -tangent])

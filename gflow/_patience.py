@@ -15,7 +15,8 @@ from ._trajectory import Steps
 
 
 LITTLE = 1e-4
-"""Less than this, in direction and log-radius together, is no progress for one step."""
+"""Less than this, in direction and log-radius together, is no progress for one step, at
+an `rtol` of 1e-8 or more; below, honest steps shrink by its fifth root."""
 
 SLOW = 1e-3
 """A flow at this share of its greatest speed has all but stopped."""
@@ -43,19 +44,20 @@ def reason_to_stop(run: Run, left: int, interrupted: bool) -> RESULTS | None:
         return RESULTS.plateau if stopped else RESULTS.step_underflow
     if interrupted:
         return RESULTS.interrupted
-    log_radius = float(np.asarray(run.carry.state)[-1])
+    log_radius = float(run.last_point()[-1])
     if run.degree * log_radius < VANISHED and last.growth < 0:
         return RESULTS.vanishing
     attempts = sum(mark.attempts for mark in run.recent)
     moved = sum(mark.moved for mark in run.recent)
-    if attempts >= run.patience and moved < LITTLE * run.patience:
+    little = LITTLE * min(1.0, (run.rtol / 1e-8) ** 0.2)
+    if attempts >= run.patience and moved < little * run.patience:
         return RESULTS.plateau if stopped else RESULTS.stalled
     return RESULTS.out_of_steps if left <= 0 else None
 
 
 def mark(run: Run, steps: Steps, attempts: int) -> None:
     """Note how far a chunk of steps has come."""
-    before = run.steps[-1].ends()[-1] if run.steps else run.start.point
+    before = run.last_point()
     changes = np.diff(np.concatenate([before[None], steps.ends()]), axis=0)
     moved = np.linalg.norm(changes, axis=1)
     speeds = (moved / steps.scalars.length).tolist()

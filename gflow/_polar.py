@@ -11,42 +11,33 @@ As $R \to 0$ this is the flow of the neural correlation function; as $R \to \inf
 ascent of the margin on the sphere.
 """
 
-import dataclasses
 import math
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from . import _tree
-from ._flow import GradientFlow, log_mean_exp
+from ._field import (
+    SCALE_CAP,
+    AbstractField,
+    State,
+    field_velocity,
+    flat_parameters,
+    linearization,
+    shapes_and_structure,
+    two_norm,
+)
+from ._flow import GradientFlow
 from ._types import Scalar
 
 
-SCALE_CAP = 1e10
-"""The largest R max|z| that the weights q see. Rounding in z is 1e-16 of it, and R
-times that enters log q: with more support samples than directions 1e13 stalls and
-1e10 runs (found by trial on toy problems). It moves the direction by about 1e-10."""
-
-LOG_HUGE = 709.0
-"""exp of more than this overflows: beyond, times and losses are infinite."""
-
-PolarState = Float[Array, " weights+1"]
-"""The direction, a point of the unit sphere, and last the log-radius: one vector, since
-each leaf of a tree costs compile time."""
+PolarState = State
+"""The direction, a point of the unit sphere, and last the log-radius."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """The shape of an array, as a leaf of a tree."""
-
-    sizes: tuple[int, ...]
-
-
-class PolarField(eqx.Module):
-    """The polar vector field of one network's flow.
+class PolarField(AbstractField):
+    """The polar vector field of one homogeneous network's flow.
 
     A `PolarState` moves by `velocity`. The field is also what the sample-space solvers
     find in Diffrax's `args`.
@@ -63,83 +54,92 @@ class PolarField(eqx.Module):
     structure: PyTree
 
     def __init__(self, flow: GradientFlow, network: PyTree, degree: float):
-        moving, self.structure = eqx.partition(network, eqx.is_inexact_array)
-        self.shapes = jax.tree.map(lambda leaf: Shape(leaf.shape), moving)
+        self.shapes, self.structure = shapes_and_structure(network)
         self.flow = flow
         self.degree = jnp.asarray(np.float64(degree))
 
-    def network(self, directions: Float[Array, "*times weights"]) -> PyTree:
-        """The network whose parameters are this vector, or a stack of them."""
-        leaves, tree = jax.tree.flatten(self.shapes)
-        ends = np.cumsum([math.prod(leaf.sizes) for leaf in leaves])[:-1]
-        parts = directions.__array_namespace__().split(directions, ends, axis=-1)
-        shaped = [
-            part.reshape(*directions.shape[:-1], *leaf.sizes)
-            for part, leaf in zip(parts, leaves, strict=True)
-        ]
-        return eqx.combine(jax.tree.unflatten(tree, shaped), self.structure)
+    @property
+    def dual(self):
+        return "simplex"
 
-    def margins(self, direction: Float[Array, " weights"]) -> Float[Array, " samples"]:
-        """The margins $z(\\theta)$ at radius one."""
-        return self.flow.margins(self.network(direction))
+    @property
+    def exponent(self):
+        return self.degree * self.flow.loss.tail
 
-    def jacobian(
-        self, direction: Float[Array, " weights"]
-    ) -> tuple[Float[Array, " samples"], Float[Array, "samples weights"]]:
-        """Margins and their derivatives, for about the cost of one gradient."""
+    @property
+    def power(self):
+        return self.degree - 2
 
-        def margin(direction, x, y):
-            return y * self.network(direction)(x)
+    def log_magnification(self, state):
+        return self.degree * state[-1]
 
-        per_sample = jax.vmap(jax.value_and_grad(margin), in_axes=(None, 0, 0))
-        return per_sample(direction, self.flow.x, self.flow.y)
-
-    def scale(self, margins: Float[Array, " samples"], log_radius: Scalar) -> Scalar:
+    def scale(self, margins: Float[Array, " margins"], log_radius: Scalar) -> Scalar:
         """$R$, capped by `SCALE_CAP`, for margins of this size."""
         largest = jnp.max(jnp.abs(margins))
-        cap = math.log(SCALE_CAP) - jnp.log(jnp.maximum(largest, 1e-290))
+        cap = math.log(SCALE_CAP) / self.flow.loss.tail
+        cap = cap - jnp.log(jnp.maximum(largest, 1e-290))
         return jnp.exp(jnp.minimum(self.degree * log_radius, cap))
 
-    def weights(self, state: PolarState) -> Float[Array, " samples"]:
+    def sharpness(self, margins, state):
+        return self.scale(margins, state[-1]), jnp.zeros(())
+
+    def weights(self, state):
         """The weights $q$, a point of the simplex; past R = 1e16 without digits."""
         margins = self.margins(state[:-1])
         scale = self.scale(margins, state[-1])
-        return jax.nn.softmax(self.flow.loss.log_weight(scale * margins))
+        return jax.nn.softmax(self.flow.log_weights(scale * margins))
 
-    def velocity(
-        self, direction: Float[Array, " weights"], weights: Float[Array, " samples"]
-    ) -> tuple[PolarState, Float[Array, " samples"]]:
+    def velocity(self, point, weights):
         r"""$(\theta', \rho')$ at given weights, and the margins, by one gradient.
 
         By Euler's identity $\langle \theta, J^\top q \rangle = \rho'$. Off the sphere
         the field leads back to it, at rate $2\rho'$.
         """
-        margins, pullback = jax.vjp(self.margins, direction)
+        margins, pullback = jax.vjp(self.margins, point)
         (pull,) = pullback(weights)
-        growth = self.degree * jnp.dot(weights, margins)
-        return jnp.append(pull - growth * direction, growth), margins
+        growth = self.scalar_rate(weights, margins)
+        return jnp.append(pull - growth * point, growth), margins
 
-    def log_pull_and_loss(
-        self, margins: Float[Array, " samples"], log_radius: Scalar
-    ) -> tuple[Scalar, Scalar]:
-        r"""$\log G$ and $\log \mathcal L$ here, from the margins at radius one."""
-        scale = jnp.exp(jnp.minimum(self.degree * log_radius, LOG_HUGE))
-        margins, loss = scale * margins, self.flow.loss
-        logs = jnp.stack([loss.log_weight(margins), loss.log_loss(margins)])
-        log_pull, log_loss = log_mean_exp(logs)
-        return log_pull, log_loss
+    def scalar_rate(self, weights, margins):
+        return self.degree * jnp.dot(weights, margins)
+
+    def linearize(self, state, velocity):
+        del velocity
+        _, jacobian = self.jacobian(state[:-1])
+        return linearization(jacobian, state[:-1] / two_norm(state[:-1]))
+
+    def damping(self, velocity, eta):
+        """The curvature of the sphere."""
+        return 1 + eta * jnp.maximum(velocity[-1], 0.0)
+
+    def log_rate(self, state, margins, log_pull):
+        del state, margins
+        return -log_pull
+
+    def unit(self, state):
+        del state
+        return jnp.ones(())
+
+    def settle(self, state):
+        """The direction brought back to norm one."""
+        return state.at[:-1].divide(two_norm(state[:-1]))
+
+    def polar_point(self, state):
+        return state
+
+    def growth_and_turning(self, state, velocity):
+        del state
+        return velocity[-1], two_norm(velocity[:-1])
 
 
 def polar_velocity(tau: ArrayLike, state: PolarState, field: PolarField) -> PolarState:
     """The polar vector field in Diffrax's form, for `diffrax.ODETerm`."""
-    del tau
-    return field.velocity(state[:-1], field.weights(state))[0]
+    return field_velocity(tau, state, field)
 
 
 def polar_state(network: PyTree) -> PolarState:
     """The direction and log-radius of a network; safe down to norms of 1e-300."""
-    leaves = jax.tree.leaves(_tree.parameters(network))
-    vector = np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
+    vector = flat_parameters(network)
     largest = np.max(np.abs(vector))
     radius = np.linalg.norm(vector / largest)
     log_radius = np.log(radius) + np.log(largest)

@@ -5,23 +5,24 @@ import hashlib
 import os
 import pickle
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import cloudpickle
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
-from ._flow import GradientFlow
-from ._loop import Carry
+from ._carry import Carry
+from ._field import AbstractField
 from ._trajectory import Sample, Steps
 from ._until import SaveAt, Until
 
 
-MAGIC = b"gflow checkpoint 1\n"
+MAGIC = b"gflow checkpoint 2\n"
 
 
 class Mark(NamedTuple):
@@ -45,9 +46,8 @@ class Run:
     """What `solve` works on, and what `resume` reads back.
 
     Attributes:
-        flow: Data and loss.
-        network: The network at the start.
-        degree: Its degree.
+        field: The vector field.
+        degree: The degree of the network, NaN if it has none.
         until: When to stop.
         rtol: The relative tolerance.
         atol: The absolute tolerance.
@@ -65,8 +65,7 @@ class Run:
         run_seconds: Spent on steps.
     """
 
-    flow: GradientFlow
-    network: PyTree
+    field: AbstractField
     degree: float
     until: Until
     rtol: float
@@ -84,6 +83,10 @@ class Run:
     compile_seconds: float = 0.0
     run_seconds: float = 0.0
 
+    def last_point(self) -> np.ndarray:
+        """Direction and log-radius where the run is."""
+        return np.asarray(self.steps[-1].ends()[-1] if self.steps else self.start.point)
+
     def attempts(self) -> int:
         """The steps tried so far."""
         return int(self.carry.accepted) + int(self.carry.rejected)
@@ -91,7 +94,7 @@ class Run:
 
 def write(path: Path, run: Run) -> None:
     """Save a run; the file is complete or not there, however the program ends."""
-    run = dataclasses.replace(run, carry=jax.tree.map(np.asarray, run.carry))
+    run = _with_arrays(run, np.asarray)
     payload = cloudpickle.dumps(run)
     digest = hashlib.sha256(payload).digest()
     handle, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
@@ -129,4 +132,11 @@ def read(path: Path) -> Run:
             f"({len(data)} bytes). Start again, or from a copy."
         )
     run = pickle.loads(payload)
-    return dataclasses.replace(run, carry=jax.tree.map(jnp.asarray, run.carry))
+    return _with_arrays(run, jnp.asarray)
+
+
+def _with_arrays(run: Run, kind: Callable) -> Run:
+    """The run with all arrays of its field and its carry made of this kind."""
+    moving, still = eqx.partition((run.field, run.carry), eqx.is_array)
+    field, carry = eqx.combine(jax.tree.map(kind, moving), still)
+    return dataclasses.replace(run, field=field, carry=carry)

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from . import _loop, _run
+from ._carry import controller
+from ._clock import choose_field
 from ._compile import compiled
-from ._degree import degree as find_degree
 from ._drive import drive
 from ._flow import GradientFlow
-from ._polar import PolarField, polar_state
 from ._progress import AbstractMeter, meter
 from ._run import Run
 from ._solvers import SampleSpaceKvaerno5, prepare
@@ -31,6 +31,7 @@ def solve(
     until: Until,
     rtol: float = 1e-6,
     atol: float | None = None,
+    clock: str | None = None,
     solver: dfx.AbstractAdaptiveSolver | None = None,
     max_steps: int = 10_000,
     patience: int = 200,
@@ -39,19 +40,25 @@ def solve(
     throw: bool = True,
     checkpoint: str | Path | None = None,
 ) -> Trajectory:
-    r"""Follow the gradient flow of a homogeneous network.
+    r"""Follow the gradient flow of a network.
 
-    In polar coordinates and their own clock, so that weights of norm 1e-100 and
-    log-times of 1e300 are as good as any. The last sample lies exactly on the level of
+    A homogeneous network moves in polar coordinates and their own clock, so that
+    weights of norm 1e-100 and log-times of 1e300 are as good as any; others, and all
+    under the square loss, in weight space. The last sample lies exactly on the level of
     `until` that was met (`converged` apart). Ctrl-C returns what was computed.
 
     Args:
         flow: Data and loss.
-        network: The weights at $t = 0$; positively homogeneous of some degree.
+        network: The weights at $t = 0$.
         until: When to stop.
         rtol: Relative tolerance of a step, for the direction (of norm one) and for
-            $\rho = \log |w|$, in the Euclidean norm; 1e-12 to 1e-1.
+            $\rho = \log |w|$, in the Euclidean norm; 1e-12 to 1e-1. In weight space,
+            for $w / |w|$.
         atol: Absolute tolerance; `rtol` by default.
+        clock: What the solver steps in: `"polar"`, or in weight space `"loss"`
+            ($\mathrm ds = G\,\mathrm dt$), `"arc_length"`, `"log_time"` ($\log(1 + t)$)
+            or `"time"`. The curve is the same. By default `"polar"` for homogeneous
+            networks, else `"loss"`; for the square loss `"log_time"`.
         solver: `SampleSpaceKvaerno5()` by default, or any adaptive Diffrax solver.
         max_steps: The most steps to try, rejected ones counted.
         patience: The most steps to try while the flow moves by less than 1e-4 a step,
@@ -79,25 +86,22 @@ def solve(
         flow, until, save, rtol=rtol, atol=atol, max_steps=max_steps, patience=patience
     )
     solver = prepare(SampleSpaceKvaerno5() if solver is None else solver, rtol)
-    degree = find_degree(network, flow.x)
-    field = PolarField(flow, network, degree)
-    carry, start = compiled(_loop.begin)(
-        field, solver, _loop.controller(rtol, atol), polar_state(network)
-    )
+    field, state, degree = choose_field(flow, network, clock)
+    carry, start = compiled(_loop.begin)(field, solver, controller(rtol, atol), state)
     start = jax.tree.map(np.asarray, start)
     _ahead(until, degree, start)
     if not np.all(np.isfinite(carry.length)):
         raise ValueError(
-            "`network` must have finite outputs and derivatives at unit norm on all of "
-            "`x`, but has not. Check it for divisions, roots and logarithms."
+            "`network` must have finite outputs and derivatives on all of `x`, but has "
+            "not. Check it for divisions, roots and logarithms."
         )
     run = Run(
-        flow=flow, network=network, degree=degree, until=until, rtol=rtol, atol=atol,
-        solver=solver, max_steps=max_steps, patience=patience, save=save, start=start,
+        field=field, degree=degree, until=until, rtol=rtol, atol=atol, solver=solver,
+        max_steps=max_steps, patience=patience, save=save, start=start,
         carry=carry,
     )  # fmt: skip
     run.compile_seconds = time.perf_counter() - began
-    return drive(run, field, path, shown, throw)
+    return drive(run, path, shown, throw)
 
 
 def resume(
@@ -132,14 +136,14 @@ def resume(
     path = Path(path)
     shown = meter(progress)
     run = _run.read(path)
-    if flow is not None and not eqx.tree_equal(flow, run.flow):
+    if flow is not None and not eqx.tree_equal(flow, run.field.flow):
         raise ValueError(
             f"`path` must be a checkpoint of `flow`, but {path} is of another problem: "
-            f"{_text(run.flow)}, not {_text(flow)}."
+            f"{_text(run.field.flow)}, not {_text(flow)}."
         )
     run.max_steps = run.max_steps if max_steps is None else max_steps
     _check(
-        run.flow, run.until if until is None else until, run.save,
+        run.field.flow, run.until if until is None else until, run.save,
         max_steps=run.max_steps,
     )  # fmt: skip
     if until is not None and until != run.until:
@@ -150,8 +154,7 @@ def resume(
         run.until = until
         running = jnp.full((), _loop.RUNNING, int)  # strong: else it recompiles
         run.carry = eqx.tree_at(lambda c: c.status, run.carry, running)
-    field = PolarField(run.flow, run.network, run.degree)
-    return drive(run, field, path, shown, throw)
+    return drive(run, path, shown, throw)
 
 
 def _text(flow: GradientFlow) -> str:
@@ -204,6 +207,11 @@ def _ahead(until: Until, degree: float, now: Sample) -> None:
     }
     for name, (value, sign) in values.items():
         level = getattr(until, name)
+        if level is not None and math.isnan(value):
+            raise ValueError(
+                f"`until.{name}` must not be given for a network without a degree. Use "
+                "`log_radius`, `log_t` or `log_loss`."
+            )
         if level is not None and sign * (level - value) <= 0:
             raise ValueError(
                 f"`until.{name}` must lie ahead of the start, where it is {value:.6g}, "

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from . import _log_time
+from . import _log_time, _tree
+from ._field import AbstractField
 from ._log_time import StepScalars
-from ._polar import PolarField
 from ._results import RESULTS
 from ._types import Scalar
 
@@ -23,7 +23,7 @@ class Steps(eqx.Module):
         nodes: Direction and log-radius at the quarters of each step; the last quarter
             is its end.
         scalars: Radius, loss and the rate of physical time on each step.
-        tau: The polar clock at the end.
+        tau: The clock at the end.
         log_t: The logarithm of physical time at the end.
         log_loss: The logarithm of the mean loss at the end.
         weights: The weights $q$ at the end.
@@ -57,14 +57,14 @@ class Trajectory(eqx.Module):
     The flow is $w(t) = e^{\rho}\, \theta$; the leading axis of every array is time.
 
     Attributes:
-        tau: The polar clock, in which the solver steps; zero at the start.
+        tau: The clock in which the solver steps; zero at the start.
         log_t: Logarithm of physical time; `-inf` at the start, `inf` past
             $L \rho = 709$.
         log_radius: $\rho = \log |w|$.
         direction: The network with weights $\theta$, of norm one.
         log_loss: Logarithm of the mean loss.
         weights: The pull $q$ of each margin on the flow; each row sums to one.
-        degree: The degree $L$ of homogeneity.
+        degree: The degree $L$ of homogeneity, `None` if there is none.
         result: How the solve ended, one of `gflow.RESULTS`.
         stats: `steps`, `rejected`, `failed` (steps whose stages did not converge),
             `gradients` (gradient-equivalents: gradients of the loss on all samples),
@@ -79,14 +79,16 @@ class Trajectory(eqx.Module):
     direction: PyTree
     log_loss: Float[Array, " times"]
     weights: Float[Array, "times samples"]
-    degree: float
+    degree: float | None
     result: RESULTS
     stats: dict[str, Any]
-    field: PolarField
+    field: AbstractField
     steps: Steps | None
 
     def map(self, fn: Callable[..., PyTree], *arrays: Array) -> PyTree:
         """Apply `fn` to the unit-norm network at each time.
+
+        Without a degree, and under the square loss, to the network itself.
 
         Args:
             fn: Takes a network, and one entry of each of `arrays`.
@@ -98,7 +100,8 @@ class Trajectory(eqx.Module):
         Example:
             `trajectory.map(lambda net: gflow.normalized_margin(flow, net))`
         """
-        moving, still = eqx.partition(self.direction, eqx.is_inexact_array)
+        plain = self.degree is None or self.field.flow.kind == "targets"
+        moving, still = _tree.partition(self.networks if plain else self.direction)
 
         @eqx.filter_jit
         @eqx.filter_vmap
@@ -106,6 +109,16 @@ class Trajectory(eqx.Module):
             return fn(eqx.combine(moving, still), *arrays)
 
         return one(moving, *arrays)
+
+    @property
+    def networks(self) -> PyTree:
+        r"""The network with weights $e^\rho \theta$ at each time; infinite far out."""
+        radius = jnp.exp(jnp.asarray(self.log_radius))
+        moving, still = _tree.partition(self.direction)
+        stretched = jax.tree.map(
+            lambda leaf: leaf * radius.reshape(-1, *(1,) * (leaf.ndim - 1)), moving
+        )
+        return eqx.combine(stretched, still)
 
     def at(
         self, *, log_t: ArrayLike | None = None, tau: ArrayLike | None = None
@@ -118,7 +131,7 @@ class Trajectory(eqx.Module):
 
         Args:
             log_t: Logarithms of physical time, in any order; or
-            tau: times of the polar clock.
+            tau: times of the solver's clock.
 
         Returns:
             A trajectory at these times, without dense output.
@@ -146,21 +159,19 @@ class Trajectory(eqx.Module):
             )
         start = initial_sample(self)
         samples = sample(start, self.steps, name, times)
-        return trajectory(
-            self.field, samples, self.degree, self.result, self.stats, steps=None
-        )
+        return trajectory(self.field, samples, self.result, self.stats, steps=None)
 
 
 def trajectory(
-    field: PolarField,
+    field: AbstractField,
     samples: Sample,
-    degree: float,
     result: RESULTS,
     stats: dict[str, Any],
     steps: Steps | None,
 ) -> Trajectory:
     """The trajectory through samples stacked along a leading time axis."""
     directions, log_radius = samples.point[:, :-1], samples.point[:, -1]
+    degree = float(field.degree)
     return Trajectory(
         tau=samples.tau,
         log_t=samples.log_t,
@@ -171,7 +182,7 @@ def trajectory(
         ),
         log_loss=samples.log_loss,
         weights=samples.weights,
-        degree=degree,
+        degree=None if np.isnan(degree) else degree,
         result=result,
         stats=stats,
         field=field,
@@ -181,7 +192,7 @@ def trajectory(
 
 def initial_sample(curve: Trajectory) -> Sample:
     """The start of a curve."""
-    moving = jax.tree.leaves(eqx.filter(curve.direction, eqx.is_inexact_array))
+    moving = jax.tree.leaves(_tree.parameters(curve.direction))
     direction = np.concatenate([np.asarray(leaf[0]).ravel() for leaf in moving])
     point = np.append(direction, curve.log_radius[0])
     return Sample(

@@ -1,10 +1,10 @@
 """A network as a point of Euclidean space: its parameters, their norm and scale.
 
-The parameters of a network are its inexact arrays; everything else (static fields,
-integers, functions) is structure and never moves.
+The parameters of a network are its inexact arrays outside of `Fixed`; everything else
+(static fields, integers, functions) is structure and never moves.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -17,9 +17,35 @@ from ._types import Scalar
 Network = TypeVar("Network", bound=PyTree)
 
 
+class Fixed(eqx.Module):
+    """A part of a network that the flow does not move: its arrays are no weights.
+
+    For a frozen layer, a constant, the width of a kink. The network reads `value`.
+
+    Args:
+        value: Any array or PyTree.
+
+    Example:
+        `eqx.tree_at(lambda net: net.head, net, gflow.nn.Fixed(net.head))` freezes a
+        head that the network calls as `self.head.value`.
+    """
+
+    value: Any
+
+
+def partition(network: PyTree) -> tuple[PyTree, PyTree]:
+    """The parameters of a network, and the rest; `equinox.combine` joins them."""
+    spec = jax.tree.map(
+        lambda leaf: not isinstance(leaf, Fixed) and eqx.is_inexact_array(leaf),
+        network,
+        is_leaf=lambda node: isinstance(node, Fixed),
+    )
+    return eqx.partition(network, spec)
+
+
 def parameters(network: PyTree) -> PyTree:
-    """The inexact arrays of a network; `None` in place of all other leaves."""
-    return eqx.filter(network, eqx.is_inexact_array)
+    """The parameters of a network; `None` in place of all other leaves."""
+    return partition(network)[0]
 
 
 def dot(a: PyTree, b: PyTree) -> Scalar:
@@ -40,12 +66,12 @@ def norm(network: PyTree) -> Scalar:
 
 def scale(network: Network, factor: Scalar | float) -> Network:
     """The network whose every parameter is multiplied by `factor`."""
-    moving, still = eqx.partition(network, eqx.is_inexact_array)
+    moving, still = partition(network)
     return eqx.combine(jax.tree.map(lambda leaf: factor * leaf, moving), still)
 
 
 def normalize(network: Network) -> Network:
     """The network of the same direction whose parameters have norm one."""
     radius = norm(network)
-    moving, still = eqx.partition(network, eqx.is_inexact_array)
+    moving, still = partition(network)
     return eqx.combine(jax.tree.map(lambda leaf: leaf / radius, moving), still)

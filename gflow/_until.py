@@ -68,7 +68,7 @@ class SaveAt:
 
     Args:
         log_t: Increasing logarithms of physical time; or
-        tau: increasing times of the polar clock.
+        tau: increasing times of the solver's clock.
 
     Raises:
         ValueError: If not exactly one is given, or its values do not increase.

@@ -16,22 +16,63 @@ def test_wright_omega_solves_its_equation(x):
     assert abs(found - float(expected.real)) <= 1e-14 * found
 
 
-@pytest.mark.parametrize("loss", [gflow.Exponential(), gflow.Logistic()])
-@pytest.mark.parametrize("log_scale", [-30.0, 0.0, 10.0, 23.0])
-def test_weights_solve_their_equation(loss, log_scale):
+BINARY = np.resize([1.0, -1.0], 12)
+CLASSES = np.resize([0, 1, 2, 3], 4)
+FLOWS = {
+    "exponential": (gflow.Exponential(), BINARY),
+    "logistic": (gflow.Logistic(), BINARY),
+    "cross-entropy": (gflow.CrossEntropy(), CLASSES),
+    "exponential of classes": (gflow.Exponential(), CLASSES),
+    "tail 1/2": (gflow.ExponentialTail(0.5), BINARY),
+    "tail 2": (gflow.ExponentialTail(2.0), BINARY),
+}
+
+
+def flow_of(name):
+    """A flow with twelve margins."""
+    loss, y = FLOWS[name]
+    return gflow.GradientFlow(loss, np.ones((len(y), 1)), y)
+
+
+# Under clocks of time, where weights are not normalized, margins are never scaled up.
+DUALS = [("simplex", s) for s in (-30.0, 0.0, 10.0, 23.0)]
+DUALS += [("positive", s) for s in (-30.0, -2.0, 0.0)]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize(("dual", "log_scale"), DUALS)
+def test_weights_solve_their_equation(name, dual, log_scale):
+    flow = flow_of(name)
     random = np.random.default_rng(0)
     root = random.normal(size=(12, 30)) / 6
     gram, shift = root @ root.T, 1e-2 * random.normal(size=12)
     scale = np.exp(log_scale)
     q, _ = solve_weights(
-        loss, jnp.full(12, 1 / 12), jnp.asarray(shift), jnp.asarray(gram), scale, 0.3,
-        jnp.asarray(1e-14),
+        flow, dual, jnp.full(12, 1 / 12), jnp.asarray(shift), jnp.asarray(gram), scale,
+        jnp.asarray(0.7), 0.3, jnp.asarray(1e-14),
     )  # fmt: skip
     margins = scale * (shift + 0.3 * gram @ q)
-    target = loss.log_weight(jnp.asarray(margins))
-    residual = np.log(q) - target
-    held = np.asarray(q) > 1e-12
-    spread = np.ptp(np.asarray(residual)[held])
-    assert abs(float(jnp.sum(q)) - 1) <= 1e-13
-    # Rounding of the margins, times the scale, is what the equation can be held to.
-    assert spread <= 1e-10 + 1e-14 * scale
+    residual = np.log(q) - flow.log_weights(jnp.asarray(margins))
+    held = np.asarray(residual)[np.asarray(q) > 1e-12 * np.max(q)]
+    # Rounding of the margins, times the scale, is what the equation can be held to,
+    # times the steepness of the tail.
+    steepness = np.max(flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))[0])
+    rounding = 1e-10 + 1e-14 * scale * max(float(steepness), 1.0)
+    if dual == "simplex":
+        assert abs(float(jnp.sum(q)) - 1) <= 1e-13
+        assert np.ptp(held) <= rounding
+    else:
+        assert np.max(np.abs(held - 0.7)) <= rounding
+
+
+def test_free_weights_solve_their_linear_equation():
+    random = np.random.default_rng(0)
+    root = random.normal(size=(12, 30)) / 6
+    gram, shift = root @ root.T, random.normal(size=12)
+    flow = gflow.GradientFlow(gflow.Square(), np.ones((4, 1)), np.zeros((4, 3)))
+    q, _ = solve_weights(
+        flow, "free", jnp.zeros(12), jnp.asarray(shift), jnp.asarray(gram), 1.0,
+        jnp.asarray(-1.3), 0.3, jnp.asarray(1e-14),
+    )  # fmt: skip
+    expected = -np.exp(-1.3) * (shift + 0.3 * gram @ q)
+    np.testing.assert_allclose(q, expected, rtol=0, atol=1e-14)

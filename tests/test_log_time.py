@@ -36,7 +36,7 @@ def quadrature_by_mpmath(scalars):
     def log_rate(u):
         rho = polynomial(scalars.log_radius, u)
         growth = 1 + mp.exp(degree * rho)
-        return growth * polynomial(scalars.pull, u) - (degree - 2) * rho
+        return growth * polynomial(scalars.rate, u) - (degree - 2) * rho
 
     top = max(log_rate(mp.mpf(k) / 16) for k in range(17))
     inner = [mp.mpf(2) ** -k for k in range(1, 60)]

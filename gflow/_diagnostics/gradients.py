@@ -1,9 +1,11 @@
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .._flow import GradientFlow, log_mean_exp
+from .._flow import GradientFlow
+from .._logs import log_sum_exp
 from .._types import Scalar
 from .polar import LOG_LARGE, Polar
 
@@ -57,8 +59,9 @@ def loss_gradient(
     """
     view = Polar(flow, network, log_radius)
     along, across = view.pull(view.weights(weights))
-    scale = jnp.exp(jnp.minimum(view.log_scale, LOG_LARGE))
-    log_pull = log_mean_exp(flow.loss.log_weight(scale * view.margins))
+    scale = jnp.exp(jnp.minimum(view.log_scale, LOG_LARGE / max(flow.loss.tail, 1)))
+    log_pull = log_sum_exp(flow.log_weights(scale * view.margins))
+    log_pull = log_pull - math.log(flow.samples)
     log_pull = jnp.where(
         view.log_scale > LOG_LARGE, -jnp.inf * jnp.sign(jnp.min(view.margins)), log_pull
     )

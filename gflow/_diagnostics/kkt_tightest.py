@@ -91,7 +91,7 @@ def tightest_kkt_residuals(
     Example:
         `gflow.tightest_kkt_residuals(flow, trajectory, 1e-3).stationarity`
     """
-    moving, still = eqx.partition(trajectory.direction, eqx.is_inexact_array)
+    moving, still = _tree.partition(trajectory.direction)
     networks = (
         eqx.combine(jax.tree.map(lambda leaf: leaf[i], moving), still)
         for i in range(len(trajectory.tau))

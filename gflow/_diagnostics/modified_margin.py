@@ -49,6 +49,6 @@ def modified_margin(
     if any(not c >= 0 for c in bound):
         raise ValueError(f"`bound` must not be negative, but is {tuple(bound)}.")
     radius = _tree.norm(network)
-    log_sum = flow.log_loss(network) + jnp.log(flow.y.size)
+    log_sum = flow.log_loss(network) + jnp.log(flow.samples)
     lower = sum(c / (degree - i) * radius**i for i, c in enumerate(bound))
     return (flow.loss.margin_of(log_sum) - lower) / radius**degree

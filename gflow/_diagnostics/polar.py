@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .. import _tree
-from .._flow import GradientFlow, log_mean_exp
-from .._polar import SCALE_CAP
+from .._field import SCALE_CAP, margin_jacobian
+from .._flow import GradientFlow
+from .._logs import log_mean_exp, log_sum_exp
 from .._types import Scalar
 from ..nn import AbstractHomogeneous
 
@@ -28,7 +29,7 @@ its limit to within log(n) 1e-200."""
 LOG_CAP = math.log(SCALE_CAP)
 
 TAIL = 37.0
-"""A loss of more than this smoothed margin is exponential to the last bit."""
+"""Past this smoothed margin the loss of tail 1 is exponential to the last bit."""
 
 
 class Polar(eqx.Module):
@@ -74,11 +75,19 @@ class Polar(eqx.Module):
         r"""$\log R = L \log r$."""
         return self.degree * self.log_radius
 
+    @property
+    def _log_large(self) -> float:
+        return LOG_LARGE / max(self.flow.loss.tail, 1.0)
+
+    def _exponential(self, alpha: Scalar) -> Bool[Array, ""]:
+        """Whether the loss is exponential to the last bit at this smoothed margin."""
+        return (alpha > TAIL) & (self.flow.loss.tail == 1.0)
+
     def smoothed_margin(self) -> Scalar:
         r"""$\tilde\gamma = \alpha / R$; see the public function of this name."""
-        scale = jnp.exp(jnp.minimum(self.log_scale, LOG_LARGE))
-        mean = log_mean_exp(self.flow.loss.log_loss(scale * self.margins))
-        return self.flow.loss.margin_of(mean + math.log(self.margins.size)) / scale
+        scale = jnp.exp(jnp.minimum(self.log_scale, self._log_large))
+        mean = log_mean_exp(self.flow.log_losses(scale * self.margins))
+        return self.flow.loss.margin_of(mean + math.log(self.flow.samples)) / scale
 
     def weights(
         self, given: Float[Array, " samples"] | None
@@ -89,29 +98,30 @@ class Polar(eqx.Module):
         """
         if given is not None:
             return given / jnp.sum(given)
-        log_scale = jnp.where(self.log_scale > LOG_CAP, jnp.nan, self.log_scale)
+        cap = LOG_CAP / self.flow.loss.tail
+        log_scale = jnp.where(self.log_scale > cap, jnp.nan, self.log_scale)
         scale = jnp.exp(log_scale)
-        return jax.nn.softmax(self.flow.loss.log_weight(scale * self.margins))
+        return jax.nn.softmax(self.flow.log_weights(scale * self.margins))
 
     def total_weight(self) -> Scalar:
         r"""$\log \sum_i \ell'(z_i) / \ell'(\alpha)$ at radius $r$; 0 far out."""
-        scale = jnp.exp(jnp.minimum(self.log_scale, LOG_LARGE))
+        scale = jnp.exp(jnp.minimum(self.log_scale, self._log_large))
         alpha = scale * self.smoothed_margin()
-        log_weight = self.flow.loss.log_weight
-        mean = log_mean_exp(log_weight(scale * self.margins))
-        total = mean + math.log(self.margins.size) - log_weight(alpha)
-        return jnp.where(alpha > TAIL, 0.0, total)
+        own = self.flow.loss.log_weights(alpha[None])[0]
+        total = log_sum_exp(self.flow.log_weights(scale * self.margins)) - own
+        return jnp.where(self._exponential(alpha), 0.0, total)
 
     def excess(self, weights: Float[Array, " samples"]) -> Scalar:
         r"""$B - \alpha$ at radius $r$, with $B$ the derivative of $\alpha$ in $\log R$.
 
         Far out it is the entropy of the weights, in which nothing cancels.
         """
-        scale = jnp.exp(jnp.minimum(self.log_scale, LOG_LARGE))
+        scale = jnp.exp(jnp.minimum(self.log_scale, self._log_large))
         alpha = scale * self.smoothed_margin()
         mean = scale * jnp.dot(weights, self.margins)
         near = jnp.exp(self.total_weight()) * mean - alpha
-        return jnp.where(alpha > TAIL, jnp.sum(jax.scipy.special.entr(weights)), near)
+        entropy = jnp.sum(jax.scipy.special.entr(weights))
+        return jnp.where(self._exponential(alpha), entropy, near)
 
     def pull(self, weights: Float[Array, " samples"]) -> tuple[Scalar, Scalar]:
         r"""The parts of $J(\theta)^\top q$ along $\theta$ (signed) and across it.
@@ -127,7 +137,7 @@ class Polar(eqx.Module):
 
 def margins_and_pullback(flow: GradientFlow, network: PyTree):
     r"""The margins $z$, and the map $q \mapsto J^\top q$ onto trees of parameters."""
-    moving, still = eqx.partition(network, eqx.is_inexact_array)
+    moving, still = _tree.partition(network)
     margins, pullback = jax.vjp(lambda p: flow.margins(eqx.combine(p, still)), moving)
     return margins, lambda weights: pullback(weights)[0]
 
@@ -136,11 +146,10 @@ def jacobian(
     flow: GradientFlow, network: PyTree
 ) -> tuple[Float[Array, " samples"], Float[Array, "samples weights"]]:
     """The margins and their gradients, each a flat vector."""
-    moving, still = eqx.partition(network, eqx.is_inexact_array)
+    moving, still = _tree.partition(network)
     flat, unravel = ravel_pytree(moving)
 
-    def margin(flat, x, y):
-        return y * eqx.combine(unravel(flat), still)(x)
+    def network(flat):
+        return eqx.combine(unravel(flat), still)
 
-    per_sample = jax.vmap(jax.value_and_grad(margin), in_axes=(None, 0, 0))
-    return per_sample(flat, flow.x, flow.y)
+    return margin_jacobian(flow, network, flat)

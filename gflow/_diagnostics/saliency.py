@@ -33,7 +33,7 @@ def saliency(flow: GradientFlow, network: PyTree) -> Float[Array, "samples *feat
     direction = _tree.normalize(network)
 
     def margin(x, y):
-        return y * direction(x)
+        return jnp.min(flow.sample_margins(direction, x, y))
 
     maps = jax.vmap(jax.grad(margin))(flow.x, flow.y)
     flat = maps.reshape(maps.shape[0], -1)

@@ -1,4 +1,4 @@
-r"""Losses of the margin, kept in logarithms.
+r"""Losses of margins, kept in logarithms.
 
 A margin loss $\ell$ is positive, decreasing and $e^{-z}$ far out, so that at margin 745
 it underflows; experiments run to margins of $10^{300}$. Nothing here is formed outside
@@ -6,15 +6,63 @@ logarithms.
 """
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from .._logs import log_sum_exp
 from .._types import Scalar
 
 
-class AbstractMarginLoss(eqx.Module):
-    r"""A loss $\ell(z)$ of one margin $z$; all methods act on each entry."""
+class AbstractLoss(eqx.Module):
+    r"""A loss of one sample, a function of its margins $z_k$ over all rivals $k$.
+
+    With two classes there is one rival; with $C$ classes there are $C - 1$, and $z_k =
+    f_y - f_k$. A sample pulls the flow by $g_k = -\partial \ell / \partial z_k$.
+
+    Attributes:
+        labels: The kinds of labels it is for, some of `"signs"` (-1 and +1),
+            `"classes"` (0 to $C - 1$) and `"targets"` (any numbers).
+    """
+
+    labels: ClassVar[tuple[str, ...]]
+
+    @property
+    @abc.abstractmethod
+    def tail(self) -> float:
+        r"""The power $\beta$ of $\log \ell \sim -z^\beta$ far out."""
+
+    @abc.abstractmethod
+    def log_losses(
+        self, margins: Float[Array, "*samples rivals"]
+    ) -> Float[Array, "*samples"]:
+        r"""$\log \ell$ of each sample. Finite for all finite margins."""
+
+    @abc.abstractmethod
+    def log_weights(
+        self, margins: Float[Array, "*samples rivals"]
+    ) -> Float[Array, "*samples rivals"]:
+        r"""$\log g_k$, the pull of each margin on the flow."""
+
+    @abc.abstractmethod
+    def weight_slopes(
+        self, margins: Float[Array, "*samples rivals"]
+    ) -> tuple[Float[Array, "*samples rivals"], Float[Array, "*samples rivals"] | None]:
+        r"""What $-\partial \log g_k / \partial z_j$ is made of.
+
+        Returns:
+            Its diagonal; and the shares $p_j$ where it is $\delta_{kj} - p_j$, or
+            `None` where it is diagonal.
+        """
+
+    @abc.abstractmethod
+    def margin_of(self, log_loss: Scalar) -> Scalar:
+        r"""The one margin of a sample with a single rival and this $\log \ell$."""
+
+
+class AbstractMarginLoss(AbstractLoss):
+    r"""A loss $\ell(z)$ of one margin, summed over rivals; it acts on each entry."""
 
     @abc.abstractmethod
     def log_loss(self, margin: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -26,8 +74,13 @@ class AbstractMarginLoss(eqx.Module):
 
     @abc.abstractmethod
     def weight_decay(self, margin: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        r"""$-\mathrm{d} \log g / \mathrm{d} z$, in $[0, 1]$; tends to 1 far out."""
+        r"""$-\mathrm{d} \log g / \mathrm{d} z \geq 0$."""
 
-    @abc.abstractmethod
-    def margin_of(self, log_loss: Scalar) -> Scalar:
-        r"""$\ell^{-1}(e^{u})$ for $u$ = `log_loss`: the margin that has this loss."""
+    def log_losses(self, margins):
+        return log_sum_exp(self.log_loss(margins))
+
+    def log_weights(self, margins):
+        return self.log_weight(margins)
+
+    def weight_slopes(self, margins):
+        return self.weight_decay(margins), None

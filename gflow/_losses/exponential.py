@@ -1,10 +1,21 @@
+from typing import ClassVar
+
 import jax.numpy as jnp
 
 from .abstract import AbstractMarginLoss
 
 
 class Exponential(AbstractMarginLoss):
-    r"""The exponential loss $\ell(z) = e^{-z}$ of $z = y f(x)$, $y = \pm 1$."""
+    r"""The exponential loss $\ell(z) = e^{-z}$ of $z = y f(x)$, $y = \pm 1$.
+
+    With $C > 2$ classes, the sum over rivals $\sum_{k \neq y} e^{-(f_y - f_k)}$.
+    """
+
+    labels: ClassVar = ("signs", "classes")
+
+    @property
+    def tail(self):
+        return 1.0
 
     def log_loss(self, margin):
         return -margin

@@ -1,4 +1,5 @@
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,12 @@ from .abstract import AbstractMarginLoss
 
 class Logistic(AbstractMarginLoss):
     r"""The logistic loss $\ell(z) = \log(1 + e^{-z})$ of $z = y f(x)$, $y = \pm 1$."""
+
+    labels: ClassVar = ("signs",)
+
+    @property
+    def tail(self):
+        return 1.0
 
     def log_loss(self, margin):
         # log(log1p(e^-z)): past z = 37 the inner logarithm is e^-z to the last bit.

@@ -3,7 +3,8 @@ r"""The weights of an implicit stage whose margins are linear in them.
 Find $q$ on the simplex with $\log q + c = \log g(R (b + \eta K q))$: for the
 exponential loss, the optimality condition of $\min_q \tfrac12 \eta R\, q^\top K q
 + R \langle b, q\rangle + \sum q \log q$. It is mild however large $R$ is, where the
-same equation in the network's weights is hopeless.
+same equation in the network's weights is hopeless. Under clocks of time $c$ is given in
+place of the sum of $q$; under the square loss the equation is linear.
 """
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._losses import AbstractMarginLoss
+from .._flow import GradientFlow
 from .._types import Scalar
 from ._positive import solve_positive
 
@@ -20,17 +21,33 @@ MAX_ITERATIONS = 30
 FLOOR = 1e-280
 """The least weight that is kept: a logarithm must stay finite."""
 
+WEIGHT_DROP = 1e-2
+"""A predicted weight is at least this much of the last: an extrapolation may go below
+zero. Found by trial on toy problems; 1e-1 and 1e-3 do as well."""
+
+
+def predict_weights(
+    dual: str, predicted: Float[Array, " m"], last: Float[Array, " m"]
+) -> Float[Array, " m"]:
+    """An extrapolation of weights, made admissible."""
+    if dual == "free":
+        return predicted
+    positive = jnp.maximum(predicted, WEIGHT_DROP * last)
+    return positive / jnp.sum(positive) if dual == "simplex" else positive
+
 
 def solve_weights(
-    loss: AbstractMarginLoss,
+    flow: GradientFlow,
+    dual: str,
     weights: Float[Array, " m"],
     shift: Float[Array, " m"],
     gram: Float[Array, "m m"],
     scale: Scalar,
+    offset: Scalar,
     eta: Scalar,
     tolerance: Scalar,
 ) -> tuple[Float[Array, " m"], Int[Array, ""]]:
-    r"""Newton's method on $\log q + c - \log g(R(b + \eta K q)) = 0$, $\sum q = 1$.
+    r"""Newton's method on $\log q + c - \log g(R(b + \eta K q)) = 0$.
 
     Three things make it safe at any scale. Adding a constant to $K$ changes only the
     multiplier $c$, since $\sum \mathrm dq = 0$: it lifts the direction $q$, which $K$
@@ -42,11 +59,13 @@ def solve_weights(
     that weights which degenerate constraints leave undetermined do not count.
 
     Args:
-        loss: Gives $\log g$ and its decay $s$.
-        weights: The guess, positive, of sum one.
+        flow: Gives $\log g$ and its slopes.
+        dual: `"simplex"` ($\sum q = 1$), `"positive"` ($-c$ = `offset`) or `"free"`.
+        weights: The guess; positive unless `dual` is `"free"`.
         shift: The vector $b$.
         gram: The matrix $K$, positive semi-definite.
         scale: The scale $R$ of the margins.
+        offset: $-c$, where it is given.
         eta: The length of the stage.
         tolerance: The error at which to stop.
 
@@ -54,30 +73,45 @@ def solve_weights(
         The weights, and the number of iterations.
     """
     m = weights.shape[0]
+    if dual == "free":
+        # q = -e^c (b + eta K q)
+        strength = jnp.exp(offset)
+        matrix = np.eye(m) + strength * eta * gram
+        return solve_positive(matrix, -strength * shift[:, None])[:, 0], jnp.asarray(1)
     diagonal = jnp.sum(gram * np.eye(m), axis=0)
     lift = jnp.sum(diagonal) / m + 1e-300
-    lifted, diagonal = gram + lift, jnp.maximum(diagonal, 1e-12 * lift)
+    lifted = gram + lift if dual == "simplex" else gram
+    diagonal = jnp.maximum(diagonal, 1e-12 * lift)
     rate = eta * scale
 
     def step(carry):
         q, image, count, _ = carry
         margins = scale * (shift + eta * image)
-        residual = jnp.log(q) - loss.log_weight(margins)
-        residual = residual - jnp.dot(q, residual)
-        decay = jnp.maximum(loss.weight_decay(margins), 1e-20)
-        root, ratio = jnp.sqrt(q * decay), jnp.sqrt(q / decay)
-        matrix = rate * root[:, None] * lifted * root[None] + np.eye(m)
-        right = ratio[:, None] * jnp.stack([residual, jnp.ones(m)], axis=1)
-        solved = solve_positive(matrix, right)
-        change, per_multiplier = root @ solved
-        multiplier = -(1 - jnp.sum(q) + change) / per_multiplier
-        dq = -root * (solved[:, 0] + multiplier * solved[:, 1])
+        residual = jnp.log(q) - flow.log_weights(margins)
+        if dual == "simplex":
+            residual = residual - jnp.dot(q, residual)
+        else:
+            residual = residual - offset
+        slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
+        decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
+        root = _Root(q, decay, shares)
+        matrix = rate * root.both_sides(lifted) + np.eye(m)
+        right = root.inverse(q[:, None] * jnp.stack([residual, jnp.ones(m)], axis=1))
+        solved = root(solve_positive(matrix, right))
+        if dual == "simplex":
+            change, per_multiplier = jnp.sum(solved, axis=0)
+            multiplier = -(1 - jnp.sum(q) + change) / per_multiplier
+            dq = -(solved[:, 0] + multiplier * solved[:, 1])
+        else:
+            dq = -solved[:, 0]
 
         stiffness = jnp.maximum(rate * decay * diagonal, FLOOR)
         target = jnp.log(q) + dq / q + stiffness * (q + dq)
         product = wright_omega(target + jnp.log(stiffness))
         new = jnp.where(product > 1, product / stiffness, jnp.exp(target - product))
-        new = jnp.maximum(new / jnp.sum(new), FLOOR)
+        if dual == "simplex":
+            new = new / jnp.sum(new)
+        new = jnp.maximum(new, FLOOR)
         motions = jnp.stack([new - q, dq])
         images = motions @ gram
         moved = jnp.sum(jnp.sqrt(jnp.maximum(jnp.sum(motions * images, axis=1), 0.0)))
@@ -91,6 +125,52 @@ def solve_weights(
     start = (weights, gram @ weights, jnp.zeros((), int), jnp.full((), jnp.inf))
     q, _, count, _ = jax.lax.while_loop(unfinished, step, start)
     return q, count
+
+
+class _Root:
+    r"""The root $F$ of $F F^T = \mathrm{diag}(q) S$, $S = -\partial \log g/\partial z$.
+
+    $S$ is diagonal, or $\delta_{kj} - p_j$ within each sample, where $q_k \propto p_k$
+    at the solution: there $F = \mathrm{diag}(\sqrt q)(1 - \alpha v v^\top)$ with $v =
+    \sqrt p$ and $\alpha = (1 - \sqrt{p_0}) / |v|^2$, $p_0 = 1 - |v|^2$.
+    """
+
+    def __init__(self, q, decay, shares):
+        self.unit = None if shares is None else jnp.sqrt(shares)
+        if self.unit is None:
+            self.root = jnp.sqrt(q * decay)
+        else:
+            self.root = jnp.sqrt(q)
+            square = jnp.clip(jnp.sum(shares, axis=-1, keepdims=True), 1e-290, 1.0)
+            rest = jnp.sqrt(jnp.maximum(1 - square, 1e-30))
+            self.alpha = (1 - rest) / square
+            self.beta = (1 / rest - 1) / square
+
+    def _mix(self, columns, factor):
+        """Add `factor` times the part along `unit` of each sample, for each column."""
+        if self.unit is None:
+            return columns
+        blocks = columns.reshape(*self.unit.shape, -1)
+        along = jnp.sum(self.unit[..., None] * blocks, axis=1, keepdims=True)
+        mixed = blocks + (factor * self.unit)[..., None] * along
+        return mixed.reshape(columns.shape)
+
+    def __call__(self, columns):
+        if self.unit is not None:
+            columns = self._mix(columns, -self.alpha)
+        return self.root[:, None] * columns
+
+    def inverse(self, columns):
+        columns = columns / self.root[:, None]
+        return columns if self.unit is None else self._mix(columns, self.beta)
+
+    def both_sides(self, matrix):
+        """$F^T M F$ for a symmetric matrix $M$."""
+        matrix = self.root[:, None] * matrix * self.root[None]
+        if self.unit is None:
+            return matrix
+        half = self._mix(matrix, -self.alpha)
+        return self._mix(half.T, -self.alpha)
 
 
 def wright_omega(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

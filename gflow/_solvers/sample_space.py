@@ -24,47 +24,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._polar import PolarField, PolarState
+from .._field import State, two_norm
 from ._anderson import accelerate, empty_history
-from ._dual import solve_weights
+from ._dual import predict_weights, solve_weights
 from ._tableau import StageTable, stage_table
 
 
 DUAL_TOLERANCE = 0.03
 """The error left in the weights of a stage, against the error of the iterate."""
 
-WEIGHT_DROP = 1e-2
-"""A predicted weight is at least this much of the last: an extrapolation may go below
-zero. Found by trial on toy problems; 1e-1 and 1e-3 do as well."""
-
 
 class SampleSpaceState(eqx.Module):
     """What a step hands to the next: velocity, weights, and a count of gradients."""
 
-    velocity: PolarState
+    velocity: State
     weights: Float[Array, " samples"]
     gradients: Int[Array, ""]
-
-
-class _Linearization(eqx.Module):
-    """The margins near the start of a step."""
-
-    start: Float[Array, " weights"]
-    jacobian: Float[Array, "samples weights"]
-    along: Float[Array, " samples"]
-    gram: Float[Array, "samples samples"]
-
-    def pull(self, dq):
-        """The tangent vector $P J^T dq$."""
-        return dq @ self.jacobian - jnp.dot(self.along, dq) * self.start
-
-
-def _linearize(field: PolarField, direction) -> _Linearization:
-    _, jacobian = field.jacobian(direction)
-    start = direction / jnp.linalg.norm(direction)
-    along = jacobian @ start
-    gram = jacobian @ jacobian.T - jnp.outer(along, along)
-    return _Linearization(start, jacobian, along, gram)
 
 
 class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
@@ -73,7 +48,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
     Diffrax's own solvers fail for $R \gg 1$ (their guess of a stage must be right to
     $1/R$, or the exponential throws it out). Use it with
     `diffrax.ODETerm(gflow.polar_velocity)`, a `PolarState` for `y0` and the
-    `PolarField` as `args`; `gflow.solve` does all that.
+    field as `args`; `gflow.solve` does all that.
 
     Attributes:
         stage_tol: The largest distance, in weights of norm one and log-radius, between
@@ -105,19 +80,20 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         del terms, made_jump
         table, length, start = self.table, t1 - t0, y0
-        linear = _linearize(args, y0[:-1])
+        linear = args.linearize(y0, solver_state.velocity)
         stages = len(table.a)
         a, predictor = jnp.asarray(table.a), jnp.asarray(table.predictor)
 
-        eta, growth = length * table.gamma, solver_state.velocity[-1]
+        eta = length * table.gamma
+        curved = args.damping(solver_state.velocity, eta)
 
         def stage(i, carry):
             slopes, weights, _, q, count, ok = carry
             base = start + length * (a[i] @ slopes)
             guess = base + eta * (predictor[i] @ slopes)
-            q = jnp.maximum(predictor[i] @ weights, WEIGHT_DROP * q)
+            q = predict_weights(args.dual, predictor[i] @ weights, q)
             point, q, used, ok = self._solve_stage(
-                args, linear, base, guess, q / jnp.sum(q), eta, growth, ok
+                args, linear, base, guess, q, eta, curved, ok
             )
             slopes = slopes.at[i].set((point - base) / eta)
             return slopes, weights.at[i].set(q), point, q, count + used, ok
@@ -136,30 +112,30 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         state = SampleSpaceState(slopes[-1], q, count)
         return end, error, dense_info, state, result
 
-    def _solve_stage(self, field, linear, base, guess, weights, eta, growth, ok):
+    def _solve_stage(self, field, linear, base, guess, weights, eta, curved, ok):
         """The solution of one stage, its weights, the gradients used, and success.
 
         After a failure (`ok` false) the other stages are not worth it.
         """
-        loss, curved = field.flow.loss, 1 + eta * jnp.maximum(growth, 0.0)
+        unit, reach = field.unit(base), eta * linear.speed / curved
 
         def iterate(carry):
             point, q, history, count, error = carry
             direction = point[:-1]
             velocity, margins = field.velocity(direction, q)
             defect = (point - base - eta * velocity)[:-1] / curved
-            reach = eta / curved
             image = linear.jacobian @ defect + reach * (linear.gram @ q)
             tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * self.stage_tol, 1e-2)
+            scale, offset = field.sharpness(margins, point)
             new_q, _ = solve_weights(
-                loss, q, margins - image, linear.gram, field.scale(margins, point[-1]),
-                reach, tolerance,
+                field.flow, field.dual, q, margins - image, linear.gram, scale, offset,
+                reach, unit * tolerance,
             )  # fmt: skip
             moved = direction - defect + reach * linear.pull(new_q - q)
-            grown = base[-1] + eta * field.degree * jnp.dot(new_q, margins)
+            grown = base[-1] + eta * field.scalar_rate(new_q, margins)
             mapped = jnp.append(moved, grown)
             residual = mapped - point
-            error = jnp.sqrt(jnp.dot(residual, residual))
+            error = two_norm(residual) / unit
             point, history = accelerate(history, mapped, residual)
             return point, new_q, history, count + 1, error
 

@@ -1,0 +1,158 @@
+"""One trajectory, whatever the clock; and networks that have no polar coordinates."""
+
+import math
+
+import equinox as eqx
+import gflow
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+import scipy.integrate
+from curves import directions, problem
+from jax.flatten_util import ravel_pytree
+
+
+CLOCKS = {"loss": 1e3, "arc_length": 1e3, "log_time": 1e3, "time": 20.0}
+RTOL = 1e-7
+
+
+@pytest.mark.parametrize(("clock", "end"), CLOCKS.items())
+@pytest.mark.parametrize("name", ["cubic", "linear, exponential"])
+def test_one_trajectory_whatever_the_clock(name, clock, end):
+    flow, network = problem(name)
+    until = gflow.Until(log_t=end)
+    polar, other = (
+        gflow.solve(flow, network, until=until, rtol=RTOL, clock=c, progress=False)
+        for c in ("polar", clock)
+    )
+    times = [-2.0, 1.0, 4.0, 15.0, end]
+    a, b = polar.at(log_t=times), other.at(log_t=times)
+    apart = np.linalg.norm(directions(a) - directions(b), axis=1)
+    # Two curves, each within tens of its tolerance.
+    assert np.max(apart) <= 40 * RTOL
+    assert np.max(np.abs(a.log_radius - b.log_radius)) <= 40 * RTOL
+    np.testing.assert_allclose(other.weights.sum(axis=1), 1, rtol=1e-12)
+    assert other.degree == network.degree
+
+
+def test_the_clock_is_the_axis_of_the_trajectory():
+    flow, network = problem("cubic")
+
+    def solved(clock):
+        until = gflow.Until(log_t=9.0)
+        return gflow.solve(flow, network, until=until, clock=clock, progress=False)
+
+    time, log_time = solved("time"), solved("log_time")
+    np.testing.assert_allclose(np.log(time.tau[1:]), time.log_t[1:], atol=1e-11)
+    expected = np.log(np.expm1(log_time.tau[1:]))
+    np.testing.assert_allclose(expected, log_time.log_t[1:], atol=1e-11)
+    arc = solved("arc_length")
+    points = directions(arc) * np.exp(arc.log_radius)[:, None]
+    chords = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    lengths = np.diff(arc.tau)
+    assert np.all(chords <= lengths * (1 + 1e-6))
+    assert np.all(chords >= 0.9 * lengths)
+
+
+def test_two_weights_and_one_sample_move_as_in_theory():
+    # f = w1 w2: cos(2 phi) r^2 is conserved, under every clock.
+    class Product(eqx.Module):
+        w: jax.Array
+
+        def __call__(self, x):
+            return self.w[0] * self.w[1] * x[0]
+
+    # The second sample says the same as the first.
+    x, y = np.array([[1.0], [-1.0]]), np.array([1.0, -1.0])
+    flow = gflow.GradientFlow(gflow.Exponential(), x, y)
+    network = Product(jnp.array([1.0, 0.4]))
+    for clock in ("polar", *CLOCKS):
+        until = gflow.Until(log_t=8.0)
+        curve = gflow.solve(
+            flow, network, until=until, rtol=1e-9, clock=clock, progress=False
+        )
+        w = np.asarray(curve.networks.w)
+        drift = np.abs(w[:, 0] ** 2 - w[:, 1] ** 2 - 0.84) / np.sum(w**2, axis=1)
+        assert np.max(drift[:-1]) <= 2e-8
+        assert drift[-1] <= 1e-7  # the last sample comes from the dense output
+
+
+def test_networks_with_biases_go_far():
+    key = jr.key(0)
+    flow, _ = problem("relu2")
+    network = eqx.nn.MLP(10, "scalar", 6, 1, activation=jax.nn.softplus, key=key)
+    curve = gflow.solve(flow, network, until=gflow.Until(log_t=1e6), progress=False)
+    assert curve.result == gflow.RESULTS.successful
+    assert curve.degree is None
+    assert curve.log_t[-1] == 1e6
+    assert np.all(np.diff(curve.log_loss) < 0)
+    margins = curve.map(flow.margins)
+    assert np.all(margins[-1] > 0)
+    # An independent solver on plain gradients, as far as it goes.
+    until = gflow.Until(log_t=3.0)
+    curve = gflow.solve(flow, network, until=until, rtol=1e-9, progress=False)
+    expected = rk45(flow, network, math.exp(3.0))
+    leaves = jax.tree.leaves(arrays(curve.networks))
+    found = np.concatenate([np.asarray(leaf[-1]).ravel() for leaf in leaves])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)
+
+
+def arrays(network):
+    return eqx.filter(network, eqx.is_inexact_array)
+
+
+def rk45(flow, network, t):
+    """SciPy's DOP853 on the flow in physical time, by autodiff of the loss itself."""
+    from_flat = ravel_pytree(arrays(network))[1]
+    still = eqx.filter(network, eqx.is_inexact_array, inverse=True)
+
+    @jax.jit
+    def velocity(w):
+        def loss(w):
+            return jnp.exp(flow.log_loss(eqx.combine(from_flat(w), still)))
+
+        return -jax.grad(loss)(w)
+
+    start = ravel_pytree(arrays(network))[0]
+    solution = scipy.integrate.solve_ivp(
+        lambda _, w: np.asarray(velocity(w)), (0.0, t), np.asarray(start),
+        method="DOP853", rtol=1e-11, atol=1e-12,
+    )  # fmt: skip
+    return solution.y[:, -1]
+
+
+@pytest.mark.parametrize(
+    ("clock", "message"),
+    [
+        ("polar", r"`clock` must be one of .*loss.* for this network, .*homogeneous"),
+        ("log t", r"`clock` must be one of .*'log_time'.*, but is 'log t'"),
+    ],
+)
+def test_clocks_that_cannot_work(clock, message):
+    flow, _ = problem("relu2")
+    network = eqx.nn.MLP(10, "scalar", 3, 1, key=jr.key(0))
+    with pytest.raises(ValueError, match=message):
+        gflow.solve(
+            flow, network, until=gflow.Until(log_t=1.0), clock=clock, progress=False
+        )
+
+
+def test_a_margin_scale_needs_a_degree():
+    flow, _ = problem("relu2")
+    network = eqx.nn.MLP(10, "scalar", 3, 1, key=jr.key(0))
+    with pytest.raises(ValueError, match=r"`until\.log_margin_scale` must not"):
+        gflow.solve(
+            flow, network, until=gflow.Until(log_margin_scale=9.0), progress=False
+        )
+
+
+@pytest.mark.parametrize("clock", ["polar", "loss", "arc_length"])
+def test_the_square_loss_needs_a_clock_of_time(clock):
+    flow = gflow.GradientFlow(gflow.Square(), np.eye(3), np.ones(3))
+    network = gflow.nn.DeepLinear(3, (2,), key=jr.key(0))
+    with pytest.raises(ValueError, match=r"`clock` must be one of .* square loss"):
+        gflow.solve(
+            flow, network, until=gflow.Until(log_t=1.0), clock=clock, progress=False
+        )
