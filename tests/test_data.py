@@ -1,6 +1,7 @@
 # Wrong types are passed on purpose.
 # pyright: reportArgumentType=false
 import math
+import pathlib
 import subprocess
 import sys
 
@@ -58,6 +59,55 @@ def test_three_digits_have_their_positions_as_labels():
     _, y = data.digits((7, 1, 4))
     expected = [(7, 1, 4).index(digit) for digit in target if digit in (7, 1, 4)]
     assert np.array_equal(y, expected)
+
+
+def test_ten_digits_are_separable_by_their_labels():
+    x, y = data.digits(range(10), samples=200)
+    assert np.array_equal(y, data.digits(samples=200)[1])
+    assert np.array_equal(np.unique(y), np.arange(10))
+    # Labels belong to their images: the nearest class mean is right for most.
+    means = np.stack([x[y == digit].mean(0) for digit in range(10)])
+    nearest = np.argmin(np.linalg.norm(x[:, None] - means, axis=2), axis=1)
+    assert np.mean(nearest == y) > 0.9
+
+
+def test_mnist_holds_a_hundred_different_images_of_each_digit():
+    x, y = data.mnist()
+    assert x.shape == (1000, 784)
+    assert x.dtype == np.float64
+    assert np.array_equal(np.bincount(y), np.full(10, 100))
+    assert len(np.unique(x, axis=0)) == 1000
+    means = np.stack([x[y == digit].mean(0) for digit in range(10)])
+    nearest = np.argmin(np.linalg.norm(x[:, None] - means, axis=2), axis=1)
+    assert np.mean(nearest == y) > 0.75
+
+
+@pytest.mark.parametrize("size", [14, 28])
+@pytest.mark.parametrize(("classes", "samples"), [(None, None), ((3, 8), 50)])
+def test_mnist_is_centered_with_mean_norm_one_and_balanced(size, classes, samples):
+    x, y = data.mnist(classes, samples=samples, size=size)
+    assert x.shape == (len(y), size**2)
+    assert np.max(np.abs(np.mean(x, axis=0))) < 1e-15
+    assert math.isclose(np.mean(np.linalg.norm(x, axis=1)), 1.0, rel_tol=1e-14)
+    assert len(set(np.unique(y, return_counts=True)[1])) == 1
+    if classes is not None:
+        assert np.array_equal(y[:4], [1.0, -1.0, 1.0, -1.0])
+
+
+def test_small_mnist_images_are_means_of_the_large():
+    large, y = data.mnist((7, 1, 4), samples=30)
+    small, same = data.mnist((7, 1, 4), samples=30, size=14)
+    assert np.array_equal(y, same)
+    assert np.array_equal(np.unique(y), [0, 1, 2])
+    means = large.reshape(30, 14, 2, 14, 2).mean(axis=(2, 4)).reshape(30, 196)
+    factor = np.linalg.norm(means) / np.linalg.norm(small)
+    assert np.allclose(means, factor * small, rtol=0, atol=1e-14)
+
+
+def test_mnist_names_its_license():
+    text = (pathlib.Path(data.__file__).parent / "mnist-license.txt").read_text()
+    for words in ("Attribution-Share Alike 3.0", "Yann LeCun", "Sebastian Raschka"):
+        assert words in text
 
 
 def test_digits_can_be_changed_by_the_caller_without_harm():
@@ -160,6 +210,9 @@ def test_separable_points_are_unit_vectors_moved_along_the_teacher(
         (lambda: data.digits(3), "`classes` must be a tuple of digits, but is 3"),
         (lambda: data.digits((3, 8), samples=358), "`samples` must be at most 357"),
         (lambda: data.digits(samples=1), "`samples` must be at least 2, but is 1"),
+        (lambda: data.mnist(size=20), "`size` must be 28, or 14 .*, but is 20"),
+        (lambda: data.mnist((3, 8), samples=201), "`samples` must be at most 200"),
+        (lambda: data.mnist((3, 12)), r"`classes` .* 0 to 9, but is \(3, 12\)"),
         (lambda: data.parity(0), "`features` must be at least 1, but is 0"),
         (lambda: data.parity(3, 4), "`order` must be at most `features`, .* 4 > 3"),
         (lambda: data.parity(3, 0), "`order` must be at least 1, but is 0"),

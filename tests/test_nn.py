@@ -1,10 +1,12 @@
 import equinox as eqx
+import gflow
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from gflow.nn import MLP, AbstractHomogeneous, DeepLinear
+from gflow import _tree
+from gflow.nn import MLP, AbstractHomogeneous, DeepLinear, Fixed, ResidualMLP, radius
 from hypothesis import given, settings, strategies as st
 from problems import IN_SIZE, KEY, networks
 
@@ -22,7 +24,7 @@ def outputs(network):
 @given(c=st.floats(0.5, 2.0))
 def test_output_scales_with_the_declared_degree(make, c):
     network = make()
-    scaled = jax.tree.map(lambda leaf: c * leaf, network)
+    scaled = _tree.scale(network, c)
     expected = c**network.degree * np.asarray(eqx.filter_jit(outputs)(network))
     found = eqx.filter_jit(outputs)(scaled)
     # Rounding of single terms is multiplied by the degree.
@@ -34,7 +36,9 @@ def test_output_scales_with_the_declared_degree(make, c):
 def test_euler_identity(make):
     # <w, df/dw> = L f
     network = make()
-    both = eqx.filter_jit(lambda f: eqx.filter_jvp(outputs, (f,), (f,)))
+    both = eqx.filter_jit(
+        lambda f: eqx.filter_jvp(outputs, (f,), (_tree.parameters(f),))
+    )
     value, slope = both(network)
     scale = np.max(np.abs(value))
     assert scale > 0
@@ -59,9 +63,12 @@ def test_jit_and_vmap_and_grad_agree_with_plain_calls(make):
 @each_network
 def test_leaves_are_the_weights_and_nothing_else(make):
     network = make()
-    assert tuple(jax.tree.leaves(network)) == network.weights
-    rebuilt = jax.tree.unflatten(jax.tree.structure(network), network.weights)
-    assert rebuilt.degree == network.degree
+    weights, rest = _tree.partition(network)
+    assert tuple(jax.tree.leaves(weights)) == network.weights
+    smoothed = isinstance(network, MLP) and network.power == 1
+    assert jax.tree.leaves(rest) == (jax.tree.leaves(network.eps) if smoothed else [])
+    assert len(jax.tree.leaves(rest)) == smoothed
+    assert eqx.combine(weights, rest).degree == network.degree
 
 
 # Closed forms
@@ -75,13 +82,13 @@ def test_deep_linear_is_the_product_of_its_matrices():
     )
 
 
-LEAKS = (0.0, 0.3, 1.0, -1.0)
+LEAKS = (0.0, 0.3, 1.0, -1.0, 2.0, -0.5)
 
 
 def activations(u, power):
     """The activation itself for each leak: networks of one neuron of weight one."""
     ones = (jnp.ones((1, 1)), jnp.ones(1))
-    return jnp.stack([MLP.from_weights(ones, power, leak)(u[None]) for leak in LEAKS])
+    return jnp.stack([MLP.from_weights(ones, power, a, 0.0)(u[None]) for a in LEAKS])
 
 
 @pytest.mark.parametrize("power", [1, 2, 3, 1.5, 2**0.5])
@@ -99,6 +106,61 @@ def test_derivatives_at_the_kink_are_those_of_the_left(power):
     leaks = np.array(LEAKS)
     assert np.array_equal(slopes, leaks if power == 1 else 0 * leaks)
     assert np.array_equal(curvatures, -2 * leaks if power == 2 else 0 * leaks)
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_smoothed_network_has_the_width_of_its_layer(leak):
+    # One neuron a layer of weight c: r = 2 c, and u = c x, then c times the output.
+    eps, c, x = 0.1, 0.7, jnp.array([0.03])
+    weights = [jnp.full((1, 1), c)] * 3 + [jnp.full(1, c)]
+    network, r = MLP.from_weights(weights, 1, leak, eps), 2 * c
+    assert float(radius(network)) == pytest.approx(r, rel=1e-15)
+    u = float(x[0])
+    for layer in (1, 2, 3):
+        width, sign = eps * r**layer, -1 if leak > 1 else 1
+        branches = sign * np.array([leak * c * u, c * u]) / width
+        u = c * u if leak == 1 else sign * width * np.logaddexp(*branches)
+    assert float(network(x)) == pytest.approx(c * u, rel=1e-14)
+
+
+def test_width_is_there_only_where_a_kink_is():
+    kinked = MLP(IN_SIZE, (2,), key=KEY)
+    assert isinstance(kinked.eps, Fixed)
+    assert MLP(IN_SIZE, (2,), leak=1.0, key=KEY).eps is None
+    assert MLP(IN_SIZE, (2,), power=1.5, key=KEY).eps is None
+
+
+def plain_residual(network, x, power):
+    """The usual residual network, for weights of norm one."""
+    x = network.first @ x
+    for inner, outer, *skip in network.blocks:
+        side = skip[0] @ x if skip else x
+        x = side + outer @ np.maximum(inner @ x, 0) ** power
+    return network.last @ x
+
+
+@pytest.mark.parametrize("skip", ["identity", "linear"])
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_residual_network_on_the_unit_sphere_is_the_usual_one(skip, power):
+    network = ResidualMLP(IN_SIZE, 4, 2, 3, skip, power, eps=0.0, key=KEY)
+    network = _tree.normalize(network)
+    expected = [plain_residual(network, x, power) for x in X]
+    np.testing.assert_allclose(outputs(network), expected, rtol=1e-12, atol=1e-15)
+
+
+RESIDUAL = {
+    "identity": (lambda: ResidualMLP(IN_SIZE, 4, 2, key=KEY), 6),
+    "linear skips": (lambda: ResidualMLP(IN_SIZE, 4, 2, 3, "linear", key=KEY), 6),
+    "squared": (lambda: ResidualMLP(IN_SIZE, 4, 2, power=2, key=KEY), 14),
+    "power 3/2": (lambda: ResidualMLP(IN_SIZE, 4, 1, 2, power=1.5, key=KEY), 5),
+}
+
+
+@pytest.mark.parametrize(("make", "degree"), RESIDUAL.values(), ids=RESIDUAL.keys())
+def test_residual_networks_are_homogeneous(make, degree):
+    network = make()
+    assert network.degree == degree
+    assert gflow.degree(network, X) == degree
 
 
 def test_degree_is_the_sum_of_powers():
@@ -138,7 +200,8 @@ def test_a_key_fixes_the_weights():
 def test_given_weights_make_the_same_network(make):
     network = make()
     if isinstance(network, MLP):
-        again = MLP.from_weights(network.weights, network.power, network.leak)
+        eps = 0.0 if network.eps is None else network.eps.value
+        again = MLP.from_weights(network.weights, network.power, network.leak, eps)
     else:
         again = DeepLinear.from_weights(network.weights)
     assert eqx.tree_equal(network, again)
@@ -178,12 +241,29 @@ def test_ensembles_are_made_under_vmap():
         ({"power": float("nan")}, r"`power` must be a finite number >= 1, but is nan"),
         ({"power": "2"}, r"`power` must be a finite number >= 1, but is '2'"),
         ({"leak": float("inf")}, r"`leak` must be a finite number, but is inf"),
+        ({"eps": -1e-5}, r"`eps` must be finite and at least 0, but is -1e-05"),
+        ({"eps": np.ones(2)}, r"`eps` must be one number, but has shape \(2,\)"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    defaults = {"in_size": 2, "widths": (3,), "key": KEY}
+    defaults: dict = {"in_size": 2, "widths": (3,), "key": KEY}
     with pytest.raises(ValueError, match=message):
         MLP(**defaults | arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"blocks": 0}, "`blocks` must be at least 1, but is 0"),
+        ({"width": 2.5}, r"`width` must be an integer, but is 2\.5"),
+        ({"skip": "none"}, "`skip` must be .* but is 'none'"),
+        ({"out_size": 1}, "`out_size` must be .* but is 1"),
+    ],
+)
+def test_bad_residual_networks_are_refused(arguments, message):
+    defaults: dict = {"in_size": 2, "width": 3, "blocks": 1, "key": KEY}
+    with pytest.raises(ValueError, match=message):
+        ResidualMLP(**defaults | arguments)
 
 
 @pytest.mark.parametrize(

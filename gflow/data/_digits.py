@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from .._checks import checked_count
+from ._images import labeled_images
 
 
 def digits(
@@ -46,41 +46,8 @@ def digits(
         Alpaydin and Kaynak (1998), "Optical Recognition of Handwritten Digits",
         UCI Machine Learning Repository; the test part.
     """
-    chosen = checked_classes(range(10) if classes is None else classes)
     pixels, target = table()
-    keep = np.flatnonzero(np.isin(target, chosen))
-    if samples is not None:
-        if checked_count(samples, "samples", least=2) > keep.size:
-            raise ValueError(
-                f"`samples` must be at most {keep.size}, the number of images of the "
-                f"digits {chosen}, but is {samples}. For all, pass `samples=None`."
-            )
-        keep = keep[:samples]
-    x, target = pixels[keep] / 16.0, target[keep]
-    x = x - x.mean(0)
-    x = x / np.linalg.norm(x, axis=1).mean()
-    if len(chosen) == 2:
-        return x, np.where(target == chosen[0], 1.0, -1.0)
-    position = np.full(10, -1, dtype=np.int64)
-    position[list(chosen)] = np.arange(len(chosen))
-    return x, position[target]
-
-
-def checked_classes(classes) -> tuple[int, ...]:
-    """The digits asked for, two or more and distinct, or an error."""
-    try:
-        chosen = tuple(checked_count(digit, "classes", least=0) for digit in classes)
-    except TypeError:
-        raise ValueError(
-            f"`classes` must be a tuple of digits, but is {classes!r}. "
-            "For two classes, pass `(3, 8)`."
-        ) from None
-    if len(chosen) < 2 or len(set(chosen)) < len(chosen) or max(chosen) > 9:
-        raise ValueError(
-            "`classes` must hold two or more different digits, 0 to 9, but is "
-            f"{chosen}. For all ten, pass `None`."
-        )
-    return chosen
+    return labeled_images(pixels / 16.0, target, classes, samples)
 
 
 @functools.cache

@@ -24,6 +24,13 @@ def gaussian_weights(
     in_size: int, widths: Sequence[int], out_size: OutSize, key: PRNGKeyArray
 ) -> Weights:
     r"""Independent entries $\mathcal N(0, 1 / \text{in})$, or an error on bad sizes."""
+    return draw(key, dense_shapes(in_size, widths, out_size))
+
+
+def dense_shapes(
+    in_size: int, widths: Sequence[int], out_size: OutSize
+) -> tuple[tuple[int, ...], ...]:
+    """The shapes of the layers of a fully connected network, or an error."""
     if not isinstance(widths, tuple | list):
         raise ValueError(
             f"`widths` must be a tuple of ints, but is {widths!r}. "
@@ -40,12 +47,12 @@ def gaussian_weights(
     inputs = (in_size, *widths)
     outputs: list[tuple[int, ...]] = [(width,) for width in widths]
     outputs.append(() if out_size == "scalar" else (out_size,))
-    shapes = [(*rows, size) for rows, size in zip(outputs, inputs, strict=True)]
-    return _draw(key, tuple(shapes))
+    return tuple((*rows, size) for rows, size in zip(outputs, inputs, strict=True))
 
 
 @functools.partial(jax.jit, static_argnames="shapes")
-def _draw(key: PRNGKeyArray, shapes: tuple[tuple[int, ...], ...]) -> Weights:
+def draw(key: PRNGKeyArray, shapes: tuple[tuple[int, ...], ...]) -> Weights:
+    """Independent Gaussian layers of the given shapes, of variance 1 / in."""
     # One draw for all layers: each shape drawn would compile anew, in 0.5 s.
     counts = [math.prod(shape) for shape in shapes]
     flat = jnp.split(jr.normal(key, (sum(counts),)), np.cumsum(counts)[:-1])
