@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._flow import GradientFlow
+from .._flow import AbstractFlow
 from .._types import Scalar
+from ._newton import solve_newton
 from ._positive import solve_positive
 
 
@@ -37,7 +38,7 @@ def predict_weights(
 
 
 def solve_weights(
-    flow: GradientFlow,
+    flow: AbstractFlow,
     dual: str,
     weights: Float[Array, " m"],
     shift: Float[Array, " m"],
@@ -94,10 +95,8 @@ def solve_weights(
             residual = residual - offset
         slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
-        root = _Root(q, decay, shares)
-        matrix = rate * root.both_sides(lifted) + np.eye(m)
-        right = root.inverse(q[:, None] * jnp.stack([residual, jnp.ones(m)], axis=1))
-        solved = root(solve_positive(matrix, right))
+        right = q[:, None] * jnp.stack([residual, jnp.ones(m)], axis=1)
+        solved = solve_newton(rate, lifted, q, decay, shares, right)
         if dual == "simplex":
             change, per_multiplier = jnp.sum(solved, axis=0)
             multiplier = -(1 - jnp.sum(q) + change) / per_multiplier
@@ -125,52 +124,6 @@ def solve_weights(
     start = (weights, gram @ weights, jnp.zeros((), int), jnp.full((), jnp.inf))
     q, _, count, _ = jax.lax.while_loop(unfinished, step, start)
     return q, count
-
-
-class _Root:
-    r"""The root $F$ of $F F^T = \mathrm{diag}(q) S$, $S = -\partial \log g/\partial z$.
-
-    $S$ is diagonal, or $\delta_{kj} - p_j$ within each sample, where $q_k \propto p_k$
-    at the solution: there $F = \mathrm{diag}(\sqrt q)(1 - \alpha v v^\top)$ with $v =
-    \sqrt p$ and $\alpha = (1 - \sqrt{p_0}) / |v|^2$, $p_0 = 1 - |v|^2$.
-    """
-
-    def __init__(self, q, decay, shares):
-        self.unit = None if shares is None else jnp.sqrt(shares)
-        if self.unit is None:
-            self.root = jnp.sqrt(q * decay)
-        else:
-            self.root = jnp.sqrt(q)
-            square = jnp.clip(jnp.sum(shares, axis=-1, keepdims=True), 1e-290, 1.0)
-            rest = jnp.sqrt(jnp.maximum(1 - square, 1e-30))
-            self.alpha = (1 - rest) / square
-            self.beta = (1 / rest - 1) / square
-
-    def _mix(self, columns, factor):
-        """Add `factor` times the part along `unit` of each sample, for each column."""
-        if self.unit is None:
-            return columns
-        blocks = columns.reshape(*self.unit.shape, -1)
-        along = jnp.sum(self.unit[..., None] * blocks, axis=1, keepdims=True)
-        mixed = blocks + (factor * self.unit)[..., None] * along
-        return mixed.reshape(columns.shape)
-
-    def __call__(self, columns):
-        if self.unit is not None:
-            columns = self._mix(columns, -self.alpha)
-        return self.root[:, None] * columns
-
-    def inverse(self, columns):
-        columns = columns / self.root[:, None]
-        return columns if self.unit is None else self._mix(columns, self.beta)
-
-    def both_sides(self, matrix):
-        """$F^T M F$ for a symmetric matrix $M$."""
-        matrix = self.root[:, None] * matrix * self.root[None]
-        if self.unit is None:
-            return matrix
-        half = self._mix(matrix, -self.alpha)
-        return self._mix(half.T, -self.alpha)
 
 
 def wright_omega(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -117,21 +117,23 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
 
         After a failure (`ok` false) the other stages are not worth it.
         """
-        unit, reach = field.unit(base), eta * linear.speed / curved
+        unit = field.unit(base)
 
         def iterate(carry):
             point, q, history, count, error = carry
             direction = point[:-1]
             velocity, margins = field.velocity(direction, q)
+            bent = field.bend(linear, direction, q)
+            reach = eta * bent.speed / curved
             defect = (point - base - eta * velocity)[:-1] / curved
-            image = linear.jacobian @ defect + reach * (linear.gram @ q)
+            image = bent.jacobian @ defect + reach * (bent.gram @ q)
             tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * self.stage_tol, 1e-2)
             scale, offset = field.sharpness(margins, point)
             new_q, _ = solve_weights(
-                field.flow, field.dual, q, margins - image, linear.gram, scale, offset,
+                field.flow, field.dual, q, margins - image, bent.gram, scale, offset,
                 reach, unit * tolerance,
             )  # fmt: skip
-            moved = direction - defect + reach * linear.pull(new_q - q)
+            moved = direction - defect + reach * bent.pull(new_q - q)
             grown = base[-1] + eta * field.scalar_rate(new_q, margins)
             mapped = jnp.append(moved, grown)
             residual = mapped - point

@@ -1,0 +1,117 @@
+r"""The linear system of Newton's method for the weights of a stage.
+
+$(1 + \eta R\, \mathrm{diag}(q)\, S K)\, x = b$, $S = -\partial \log g / \partial z$, is
+symmetric and positive definite once $\mathrm{diag}(q) S = F F^\top$ is split: $1 + \eta
+R\, F^\top K F$.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._types import Scalar
+from ._positive import solve_positive
+
+
+BLOCK = 128
+"""The most weights that are solved for together, if those left out are all but fixed:
+the cost is the cube of it."""
+
+LOOSE = 0.3
+"""How stiff those left out may be, all together: Newton's method for the weights then
+converges by this factor at worst."""
+
+
+def solve_newton(
+    rate: Scalar,
+    gram: Float[Array, "m m"],
+    q: Float[Array, " m"],
+    decay: Float[Array, " m"],
+    shares: Float[Array, "samples rivals"] | None,
+    right: Float[Array, "m k"],
+) -> Float[Array, "m k"]:
+    r"""The solution; where a few weights hold all the stiffness, to first order.
+
+    Args:
+        rate: $\eta R$.
+        gram: $K$, positive semi-definite.
+        q: The weights.
+        decay: The diagonal of $S$.
+        shares: $S$ is $\delta_{kj} - p_j$ within each sample, or diagonal if `None`.
+        right: The right-hand sides $b$.
+    """
+    m = q.shape[0]
+    diagonal = shares is None
+    rivals = 1 if diagonal else shares.shape[1]
+    shares, decay = (None, decay) if diagonal else (jnp.ravel(shares), jnp.ones(m))
+
+    def on(gram, square, shares, add_up, right):
+        root = _Root(square, shares, add_up)
+        matrix = rate * root.both_sides(gram) + np.eye(right.shape[0])
+        return root(solve_positive(matrix, root.inverse(right)))
+
+    def whole():
+        def add_up(columns):
+            sums = jnp.sum(columns.reshape(-1, rivals, columns.shape[1]), axis=1)
+            return jnp.repeat(sums, rivals, axis=0)
+
+        return on(gram, q * decay, shares, add_up, right)
+
+    if m <= BLOCK:
+        return whole()
+
+    stiffness = rate * q * decay * jnp.sum(gram * np.eye(m), axis=0)
+    _, chosen = jax.lax.top_k(stiffness, BLOCK)
+
+    def block():
+        sample = chosen // rivals
+        same = (sample[:, None] == sample[None]).astype(float)
+        some = None if diagonal else shares[chosen]
+        solved = on(
+            gram[chosen][:, chosen], (q * decay)[chosen], some, lambda c: same @ c,
+            right[chosen],
+        )  # fmt: skip
+        return right.at[chosen].set(solved)
+
+    rest = jnp.sum(stiffness) - jnp.sum(stiffness[chosen])
+    return jax.lax.cond(rest < LOOSE, block, whole)
+
+
+class _Root:
+    r"""The root $F$ of $F F^\top = \mathrm{diag}(q) S$.
+
+    Where $S$ is $\delta_{kj} - p_j$ within a sample, $q_k \propto p_k$ at the solution,
+    and $F = \mathrm{diag}(\sqrt q)(1 - \alpha v v^\top)$ with $v = \sqrt p$ and
+    $\alpha = (1 - \sqrt{1 - |v|^2}) / |v|^2$.
+    """
+
+    def __init__(self, square, shares, add_up):
+        self.root = jnp.sqrt(square)
+        self.shares = shares
+        self.add_up = add_up  # from columns to their sums over each sample
+        if shares is not None:
+            self.unit = jnp.sqrt(shares)[:, None]
+            total = jnp.clip(add_up(shares[:, None]), 1e-290, 1.0)
+            rest = jnp.sqrt(jnp.maximum(1 - total, 1e-30))
+            self.down, self.up = (rest - 1) / total, (1 / rest - 1) / total
+
+    def _mix(self, columns, factor):
+        """Add `factor` times the part along `unit` of each sample, for each column."""
+        return columns + factor * self.unit * self.add_up(self.unit * columns)
+
+    def __call__(self, columns):
+        if self.shares is not None:
+            columns = self._mix(columns, self.down)
+        return self.root[:, None] * columns
+
+    def inverse(self, columns):
+        columns = columns / self.root[:, None]
+        return columns if self.shares is None else self._mix(columns, self.up)
+
+    def both_sides(self, matrix):
+        """$F^T M F$ for a symmetric matrix $M$."""
+        matrix = self.root[:, None] * matrix * self.root[None]
+        if self.shares is None:
+            return matrix
+        return self._mix(self._mix(matrix, self.down).T, self.down)
