@@ -34,6 +34,7 @@ from ._diagnostics import (
     neuron_directions as neuron_directions,
     neuron_rotations as neuron_rotations,
     neuron_shares as neuron_shares,
+    norm_margin as norm_margin,
     norm_product_margin as norm_product_margin,
     normalized_margin as normalized_margin,
     path_length as path_length,
@@ -47,6 +48,7 @@ from ._diagnostics import (
     smoothed_margin_gradient as smoothed_margin_gradient,
     spectral_ratios as spectral_ratios,
     stable_ranks as stable_ranks,
+    steepest_margin as steepest_margin,
     support as support,
     tangent_kernel as tangent_kernel,
     tightest_kkt_residual as tightest_kkt_residual,
@@ -55,7 +57,8 @@ from ._diagnostics import (
 )
 from ._drive import SolveError as SolveError
 from ._euclidean import EuclideanField as EuclideanField
-from ._flow import GradientFlow as GradientFlow
+from ._flow import GradientFlow as GradientFlow, SteepestFlow as SteepestFlow
+from ._limit import Limit as Limit, Verdict as Verdict, limit as limit
 from ._losses import (
     CrossEntropy as CrossEntropy,
     Exponential as Exponential,

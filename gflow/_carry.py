@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._field import State, two_norm
+from ._kinks import KinkAhead
 from ._types import Scalar
 
 
@@ -27,6 +28,7 @@ class Carry(eqx.Module):
     failed: Int[Array, ""]
     gradients: Scalar
     status: Int[Array, ""]
+    kink: KinkAhead
 
 
 def controller(rtol: float, atol: float) -> dfx.PIDController:

@@ -7,7 +7,7 @@ from jaxtyping import PyTree
 from ._degree import NotHomogeneousError, degree as find_degree
 from ._euclidean import CLOCKS as EUCLIDEAN_CLOCKS, EuclideanField, euclidean_state
 from ._field import AbstractField, State
-from ._flow import GradientFlow
+from ._flow import AbstractFlow, SteepestFlow
 from ._polar import PolarField, polar_state
 
 
@@ -16,7 +16,7 @@ TIMES = ("time", "log_time")
 
 
 def choose_field(
-    flow: GradientFlow, network: PyTree, clock: str | None
+    flow: AbstractFlow, network: PyTree, clock: str | None
 ) -> tuple[AbstractField, State, float]:
     """The field of a network, its state, and its degree (NaN if it has none).
 
@@ -40,8 +40,16 @@ def choose_field(
                 f'polar", which needs a homogeneous one. {error}'
             ) from None
         degree = math.nan
+    steepest = isinstance(flow, SteepestFlow)
+    if clock == "polar" and steepest:
+        raise ValueError(
+            f"`clock` must be one of {EUCLIDEAN_CLOCKS} for a `gflow.SteepestFlow`, "
+            'but is "polar", whose sphere is that of the l2 norm. For that norm, use '
+            "`gflow.GradientFlow`."
+        )
     if clock is None:
-        clock = "log_time" if targets else "loss" if math.isnan(degree) else "polar"
+        plain = steepest or math.isnan(degree)
+        clock = "log_time" if targets else "loss" if plain else "polar"
     if clock == "polar":
         return PolarField(flow, network, degree), polar_state(network), degree
     field = EuclideanField(flow, network, clock, degree)

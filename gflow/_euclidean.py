@@ -9,7 +9,8 @@ the margins and $G$ their sum, $\dot w = G J^\top q$; the clock $s$ is one of
 - `"arc_length"`: $\mathrm ds = |\mathrm dw|$, so that $w' = J^\top q / |J^\top q|$.
 
 Under the first two, the weights $q$ carry $G \, \mathrm dt / \mathrm ds$ in them, and
-are not normalized.
+are not normalized. A flow that is steepest in another norm has $D(J^\top q)$ in place
+of $J^\top q$ (see `_norms`), and that norm measures its arc length.
 """
 
 import math
@@ -28,7 +29,8 @@ from ._field import (
     shapes_and_structure,
     two_norm,
 )
-from ._flow import GradientFlow
+from ._flow import AbstractFlow
+from ._norms import AbstractNorm, L2Norm
 from ._types import Scalar
 
 
@@ -47,21 +49,23 @@ class EuclideanField(AbstractField):
         degree: The degree $L$ of homogeneity, NaN if there is none.
     """
 
-    flow: GradientFlow
+    flow: AbstractFlow
     degree: Scalar
     shapes: PyTree
     structure: PyTree
+    norm: AbstractNorm
     clock: str = eqx.field(static=True)
 
     def __init__(
         self,
-        flow: GradientFlow,
+        flow: AbstractFlow,
         network: PyTree,
         clock: str,
         degree: float = math.nan,
     ):
         self.shapes, self.structure = shapes_and_structure(network)
         self.flow = flow
+        self.norm = flow.norm_of(tuple(s.sizes for s in jax.tree.leaves(self.shapes)))
         self.degree = jnp.asarray(np.float64(degree))
         self.clock = clock
 
@@ -104,12 +108,17 @@ class EuclideanField(AbstractField):
             return jax.nn.softmax(log_weights)
         return jnp.exp(shift + log_weights)
 
-    def velocity(self, point, weights):
+    def pull(self, point, weights):
+        r"""The margins, and $J^\top q$."""
         margins, pullback = jax.vjp(self.margins, point)
-        (pull,) = pullback(weights)
+        return margins, pullback(weights)[0]
+
+    def velocity(self, point, weights):
+        margins, pull = self.pull(point, weights)
+        motion = self.norm.direction(pull)
         if self.clock == "arc_length":
-            pull = pull / jnp.maximum(two_norm(pull), 1e-290)
-        return jnp.append(pull, self.scalar_rate(weights, margins)), margins
+            motion = motion / _length(pull, motion)
+        return jnp.append(motion, self.scalar_rate(weights, margins)), margins
 
     def scalar_rate(self, weights, margins):
         del weights, margins
@@ -119,9 +128,23 @@ class EuclideanField(AbstractField):
         _, jacobian = self.jacobian(state[:-1])
         if self.clock != "arc_length":
             return linearization(jacobian, jnp.zeros_like(state[:-1]))
-        weights = self.weights(state)
-        pull = two_norm(weights @ jacobian)
-        return linearization(jacobian, velocity[:-1], 1 / jnp.maximum(pull, 1e-290))
+        pull = self.weights(state) @ jacobian
+        length = _length(pull, self.norm.direction(pull))
+        return linearization(jacobian, velocity[:-1], 1 / length)
+
+    @property
+    def bends(self):
+        return not isinstance(self.norm, L2Norm)
+
+    def bend(self, jacobian, point, weights):
+        """By a derivative of the direction $D$, whose kinks a step may cross."""
+        _, pull = self.pull(point, weights)
+        moves = self.norm.tangents(pull, jacobian)
+        if self.clock != "arc_length":
+            return linearization(jacobian, jnp.zeros_like(pull), moves=moves)
+        motion = self.norm.direction(pull)
+        length = _length(pull, motion)
+        return linearization(jacobian, motion / length, 1 / length, moves)
 
     def damping(self, velocity, eta):
         del velocity, eta
@@ -135,8 +158,8 @@ class EuclideanField(AbstractField):
         if self.clock == "loss":
             return -log_pull
         weights = jax.nn.softmax(self.flow.log_weights(margins))
-        _, pullback = jax.vjp(self.margins, state[:-1])
-        return -log_pull - jnp.log(two_norm(pullback(weights)[0]))
+        _, pull = self.pull(state[:-1], weights)
+        return -log_pull - jnp.log(_length(pull, self.norm.direction(pull)))
 
     def unit(self, state):
         return two_norm(state[:-1])
@@ -153,6 +176,11 @@ class EuclideanField(AbstractField):
         unit = state[:-1] / radius
         along = jnp.dot(unit, velocity[:-1])
         return along / radius, two_norm(velocity[:-1] - along * unit) / radius
+
+
+def _length(pull, motion):
+    """How long a motion is in the norm whose steepest it is."""
+    return jnp.maximum(jnp.sqrt(jnp.dot(pull, motion)), 1e-290)
 
 
 def euclidean_state(network: PyTree) -> jax.Array:

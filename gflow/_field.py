@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from . import _tree
-from ._flow import GradientFlow
+from ._flow import AbstractFlow
 from ._logs import log_mean_exp
 from ._types import Scalar
 
@@ -48,31 +48,35 @@ class Linearization(eqx.Module):
     Attributes:
         start: A unit vector that the motion is orthogonal to, or zero.
         jacobian: The derivatives $J$ of the margins.
+        moves: The motions that they cause, $J$ itself for gradients.
         along: $J$ times `start`.
-        gram: $K = J P J^T$, with $P$ the projection.
+        gram: $K = J P J^T$, with $P$ the projection; in general its derivative.
         speed: The factor between $P J^T q$ and the velocity.
     """
 
     start: Float[Array, " weights"]
     jacobian: Float[Array, "margins weights"]
+    moves: Float[Array, "margins weights"]
     along: Float[Array, " margins"]
     gram: Float[Array, "margins margins"]
     speed: Scalar
 
-    def pull(self, dq: Float[Array, " margins"]) -> Float[Array, " weights"]:
-        """The tangent vector $P J^T dq$."""
-        return dq @ self.jacobian - jnp.dot(self.along, dq) * self.start
+    def tangent(self) -> Float[Array, "margins weights"]:
+        """How the weights $q$ move the point, one row a margin: $J P$."""
+        return self.moves - jnp.outer(self.along, self.start)
 
 
 def linearization(
     jacobian: Float[Array, "margins weights"],
     start: Float[Array, " weights"],
     speed: Scalar | float = 1.0,
+    moves: Float[Array, "margins weights"] | None = None,
 ) -> Linearization:
     """The linearization of a motion orthogonal to `start`, a unit vector or zero."""
+    moves = jacobian if moves is None else moves
     along = jacobian @ start
-    gram = jacobian @ jacobian.T - jnp.outer(along, along)
-    return Linearization(start, jacobian, along, gram, jnp.asarray(speed))
+    gram = jacobian @ moves.T - jnp.outer(along, along)
+    return Linearization(start, jacobian, moves, along, gram, jnp.asarray(speed))
 
 
 class AbstractField(eqx.Module):
@@ -82,7 +86,7 @@ class AbstractField(eqx.Module):
     unknowns beside the state.
     """
 
-    flow: eqx.AbstractVar[GradientFlow]
+    flow: eqx.AbstractVar[AbstractFlow]
     degree: eqx.AbstractVar[Scalar]
     shapes: eqx.AbstractVar[PyTree]
     structure: eqx.AbstractVar[PyTree]
@@ -158,6 +162,20 @@ class AbstractField(eqx.Module):
     def linearize(self, state: State, velocity: State) -> Linearization:
         """The margins near a state."""
 
+    @property
+    @abc.abstractmethod
+    def bends(self) -> bool:
+        """Whether the velocity is not linear in the weights $q$."""
+
+    @abc.abstractmethod
+    def bend(
+        self,
+        jacobian: Float[Array, "margins weights"],
+        point: Float[Array, " weights"],
+        weights: Float[Array, " margins"],
+    ) -> Linearization:
+        """The linearization at weights $q$ met on the way, with this Jacobian."""
+
     @abc.abstractmethod
     def damping(self, velocity: State, eta: Scalar) -> Scalar:
         """How much a stage of this length damps a defect, beside the weights."""
@@ -194,7 +212,7 @@ class AbstractField(eqx.Module):
 
 
 def margin_jacobian(
-    flow: GradientFlow, network: Callable, point: Float[Array, " weights"]
+    flow: AbstractFlow, network: Callable, point: Float[Array, " weights"]
 ) -> tuple[Float[Array, " margins"], Float[Array, "margins weights"]]:
     """Margins and their gradients at a point, `network` making networks of points."""
 

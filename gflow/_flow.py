@@ -1,77 +1,39 @@
-"""The gradient flow of a network on data: what moves, and what it descends."""
+"""The flow of a network on data: what moves, what it descends, and in which norm."""
+
+import abc
+import math
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num, PyTree
 
 from ._checks import checked_array, require_x64
 from ._labels import checked_labels
 from ._logs import log_mean_exp
 from ._losses import AbstractLoss
+from ._norms import NORMS, AbstractNorm, L2Norm, Sizes, checked_norm
 from ._types import Scalar
 
 
-class GradientFlow(eqx.Module):
-    r"""The flow $\dot w = -\nabla \mathcal L(w)$ of a mean loss over labeled points.
+SMOOTHING = 1e-2
+"""By default a flow is steepest in a norm at most this much, relatively, above the
+square of the norm asked for."""
 
-    $$\mathcal L(w) = \frac1n \sum_i \ell(z_i(w))$$
 
-    of the margins $z_i = y_i f(x_i; w)$ for labels $y = \pm 1$; $z_{ik} = f_{y_i} -
-    f_k$, $k \neq y_i$, for $C$ classes; and the errors $f(x_i; w) - y_i$ of regression.
+class AbstractFlow(eqx.Module):
+    """A flow that descends the mean loss of a network over labeled points."""
 
-    A network $f$ is any `eqx.Module` (or other PyTree with `__call__`) that maps one
-    input to a scalar, or to logits; its inexact arrays (outside of `gflow.nn.Fixed`)
-    are the weights $w$.
+    loss: eqx.AbstractVar[AbstractLoss]
+    x: eqx.AbstractVar[Float[Array, "samples *features"]]
+    y: eqx.AbstractVar[Num[Array, "samples *outputs"]]
+    kind: eqx.AbstractVar[str]
+    classes: eqx.AbstractVar[int]
 
-    Args:
-        loss: The loss of a sample, such as `gflow.Logistic()`.
-        x: Inputs, one sample per row; any shape of features.
-        y: Labels: -1 or +1 (`Logistic`, `Exponential`, `ExponentialTail`), or integers
-            0 to $C - 1$ (`CrossEntropy`, `Exponential`, `ExponentialTail`), each at
-            least once; or targets of the shape of the network's output (`Square`).
-
-    Raises:
-        ValueError: If 64-bit mode is off, an array is float32, has the wrong shape, or
-            holds NaN or inf, or the labels are not of the kind that the loss is for.
-
-    Example:
-        `gflow.GradientFlow(gflow.Logistic(), x, y)`
-    """
-
-    loss: AbstractLoss
-    x: Float[Array, "samples *features"]
-    y: Num[Array, "samples *outputs"]
-    kind: str = eqx.field(static=True)
-    classes: int = eqx.field(static=True)
-
-    def __init__(self, loss: AbstractLoss, x: ArrayLike, y: ArrayLike):
-        if not isinstance(loss, AbstractLoss):
-            raise ValueError(
-                "`loss` must be a loss such as `gflow.Logistic()`, but is "
-                f"{loss!r}. (A class? Call it to make an instance.)"
-            )
-        require_x64()
-        x, y = checked_array(x, "x"), checked_array(y, "y")
-        if x.ndim < 2 or x.shape[0] == 0:
-            raise ValueError(
-                "`x` must have shape (samples, features), samples >= 1, but has shape "
-                f"{x.shape}. For one feature, pass `x[:, None]`."
-            )
-        if y.ndim != 1 and "targets" not in loss.labels:
-            raise ValueError(
-                f"`y` must have shape (samples,), but has shape {y.shape}. "
-                "For one column, pass `y[:, 0]`."
-            )
-        if y.ndim == 0 or x.shape[0] != y.shape[0]:
-            raise ValueError(
-                "`x` and `y` must have as many samples, but have "
-                f"{x.shape[0]} and {y.shape[0] if y.ndim else 1}."
-            )
-        self.loss = loss
-        self.x = jnp.asarray(x)
-        self.kind, y, self.classes = checked_labels(loss, y)
-        self.y = jnp.asarray(y)
+    @abc.abstractmethod
+    def norm_of(self, sizes: Sizes) -> AbstractNorm:
+        """The norm in which it is steepest, for weights of these shapes."""
 
     @property
     def samples(self) -> int:
@@ -118,6 +80,156 @@ class GradientFlow(eqx.Module):
     def log_loss(self, network: PyTree) -> Scalar:
         r"""$\log \mathcal L$, also where $\mathcal L$ itself would underflow."""
         return log_mean_exp(self.log_losses(self.margins(network)))
+
+
+class GradientFlow(AbstractFlow):
+    r"""The flow $\dot w = -\nabla \mathcal L(w)$ of a mean loss over labeled points.
+
+    $$\mathcal L(w) = \frac1n \sum_i \ell(z_i(w))$$
+
+    of the margins $z_i = y_i f(x_i; w)$ for labels $y = \pm 1$; $z_{ik} = f_{y_i} -
+    f_k$, $k \neq y_i$, for $C$ classes; and the errors $f(x_i; w) - y_i$ of regression.
+
+    A network $f$ is any `eqx.Module` (or other PyTree with `__call__`) that maps one
+    input to a scalar, or to logits; its inexact arrays (outside of `gflow.nn.Fixed`)
+    are the weights $w$.
+
+    Args:
+        loss: The loss of a sample, such as `gflow.Logistic()`.
+        x: Inputs, one sample per row; any shape of features.
+        y: Labels: -1 or +1 (`Logistic`, `Exponential`, `ExponentialTail`), or integers
+            0 to $C - 1$ (`CrossEntropy`, `Exponential`, `ExponentialTail`), each at
+            least once; or targets of the shape of the network's output (`Square`).
+
+    Raises:
+        ValueError: If 64-bit mode is off, an array is float32, has the wrong shape, or
+            holds NaN or inf, or the labels are not of the kind that the loss is for.
+
+    Example:
+        `gflow.GradientFlow(gflow.Logistic(), x, y)`
+    """
+
+    loss: AbstractLoss
+    x: Float[Array, "samples *features"]
+    y: Num[Array, "samples *outputs"]
+    kind: str = eqx.field(static=True)
+    classes: int = eqx.field(static=True)
+
+    def __init__(self, loss: AbstractLoss, x: ArrayLike, y: ArrayLike):
+        self.loss = loss
+        self.x, self.y, self.kind, self.classes = _checked(loss, x, y)
+
+    def norm_of(self, sizes):
+        del sizes
+        return L2Norm()
+
+
+class SteepestFlow(AbstractFlow):
+    r"""The steepest descent of a mean loss in another norm of all weights.
+
+    $$\dot w = \arg\max_u\ \langle -\nabla \mathcal L(w), u \rangle
+      - \tfrac12 \|u\|_\delta^2, \qquad
+      \|w\|^2 \leq \|w\|_\delta^2 \leq (1 + \mathrm{smoothing}) \|w\|^2$$
+
+    in the norm $\|w\|_\delta^2 = \|w\|^2 + \delta\, |w|_2^2$, whose steepest direction
+    is unique and Lipschitz, as those of `"linf"` and `"l1"` are not. It is sign descent
+    for `"linf"`, coordinate descent for `"l1"`, and orthogonalized as in Shampoo and
+    Muon for `"spectral"`. In homogeneous networks its `steepest_margin` never
+    falls once it is positive, with no error in $\delta$: that is a norm like another.
+    Limits differ from those of $\|\cdot\|$ itself by $O(\delta)$, and in linear models
+    not at all once $\delta$ is small.
+
+    It moves in weight space, by default under the clock `"loss"`.
+
+    Args:
+        loss: As for `GradientFlow`.
+        x: As for `GradientFlow`.
+        y: As for `GradientFlow`.
+        norm: `"l2"`, `"linf"` (the greatest weight), `"l1"` (the sum of sizes) or
+            `"spectral"` (the greatest singular value of all layers; a vector counts as
+            a matrix of one row, a kernel of shape (out, ...) as (out, all others)).
+        smoothing: How far the squared norm is raised at most, relatively; `"l2"` does
+            not need it. The smaller, the stiffer is sliding, and the more steps it
+            takes; for limits, extrapolate it to 0.
+
+    Raises:
+        ValueError: If `norm` or `smoothing` is none, or as for `GradientFlow`.
+
+    Example:
+        `gflow.SteepestFlow(gflow.Logistic(), x, y, norm="linf")`
+
+    References:
+        Tsilivis, Vardi and Kempe (2025), "Flavors of Margin: Implicit Bias of Steepest
+        Descent in Homogeneous Neural Networks", arXiv:2410.22069.
+    """
+
+    loss: AbstractLoss
+    x: Float[Array, "samples *features"]
+    y: Num[Array, "samples *outputs"]
+    kind: str = eqx.field(static=True)
+    classes: int = eqx.field(static=True)
+    norm: str = eqx.field(static=True)
+    smoothing: Scalar
+
+    def __init__(
+        self,
+        loss: AbstractLoss,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        norm: str,
+        smoothing: float = SMOOTHING,
+    ):
+        self.loss = loss
+        self.x, self.y, self.kind, self.classes = _checked(loss, x, y)
+        self.norm = checked_norm(norm)
+        self.smoothing = _checked_smoothing(smoothing)
+
+    def norm_of(self, sizes):
+        return NORMS[self.norm](self.smoothing, sizes)
+
+
+def _checked(
+    loss: AbstractLoss, x: ArrayLike, y: ArrayLike
+) -> tuple[Array, Array, str, int]:
+    """Inputs, labels, their kind and the number of classes."""
+    if not isinstance(loss, AbstractLoss):
+        raise ValueError(
+            "`loss` must be a loss such as `gflow.Logistic()`, but is "
+            f"{loss!r}. (A class? Call it to make an instance.)"
+        )
+    require_x64()
+    x, y = checked_array(x, "x"), checked_array(y, "y")
+    if x.ndim < 2 or x.shape[0] == 0:
+        raise ValueError(
+            "`x` must have shape (samples, features), samples >= 1, but has shape "
+            f"{x.shape}. For one feature, pass `x[:, None]`."
+        )
+    if y.ndim != 1 and "targets" not in loss.labels:
+        raise ValueError(
+            f"`y` must have shape (samples,), but has shape {y.shape}. "
+            "For one column, pass `y[:, 0]`."
+        )
+    if y.ndim == 0 or x.shape[0] != y.shape[0]:
+        raise ValueError(
+            "`x` and `y` must have as many samples, but have "
+            f"{x.shape[0]} and {y.shape[0] if y.ndim else 1}."
+        )
+    kind, y, classes = checked_labels(loss, y)
+    return jnp.asarray(x), jnp.asarray(y), kind, classes
+
+
+def _checked_smoothing(smoothing: float) -> Array:
+    try:
+        value = float(smoothing)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 1e-8 <= value <= 1.0:
+        raise ValueError(
+            "`smoothing` must be a number from 1e-8 to 1, but is "
+            f"{smoothing!r}. For the limit at 0, extrapolate from small ones."
+        )
+    return jnp.asarray(np.float64(value))
 
 
 def _wrong_output(kind: str, expected: tuple, found: tuple) -> str:

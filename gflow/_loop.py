@@ -11,11 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from . import _log_time
+from . import _kinks, _log_time
 from ._carry import Carry, strong
 from ._field import AbstractField, State, field_velocity, two_norm
 from ._log_time import StepScalars
-from ._solvers import SampleSpaceState, gradients_per_attempt
+from ._solvers import (
+    AbstractSampleSpaceSolver,
+    SampleSpaceState,
+    gradients_per_attempt,
+)
 from ._trajectory import Sample, Steps
 from ._types import Scalar
 from ._until import LEVELS, Levels
@@ -78,6 +82,7 @@ def begin(
         failed=none,
         gradients=zero + 2,
         status=none + RUNNING,
+        kink=_kinks.no_kink(),
     )
     return strong(carry), start
 
@@ -186,7 +191,16 @@ def _attempt(field, solver, control, levels, carry):
         zero, length, before, after, field, error, solver.error_order(TERM),
         carry.controller_state,
     )  # fmt: skip
-    next_length = jnp.minimum(to - from_, LONGEST)
+    next_length, kink = to - from_, carry.kink
+    if isinstance(solver, AbstractSampleSpaceSolver):
+        size = jnp.maximum(jnp.abs(before), jnp.abs(after))
+        scaled = control.norm(error / (control.atol + control.rtol * size))
+        next_length, kink = _kinks.next_length(
+            _kinks.kink_table(solver.table.nodes, solver.table.error),
+            kink, keep, length, next_length, control.factormax, scaled,
+            dense_info["k"],
+        )  # fmt: skip
+    next_length = jnp.minimum(next_length, LONGEST)
     if isinstance(solver_state, SampleSpaceState):
         spent = solver_state.gradients - carry.solver_state.gradients
     else:
@@ -223,6 +237,7 @@ def _attempt(field, solver, control, levels, carry):
         failed=carry.failed + (outcome != dfx.RESULTS.successful),
         gradients=carry.gradients + spent + 2,  # six forward passes, a third each
         status=jnp.where(keep & (status > 0), status, stuck),
+        kink=kink,
     )
     return strong(new), step, keep
 

@@ -28,7 +28,7 @@ from ._field import (
     shapes_and_structure,
     two_norm,
 )
-from ._flow import GradientFlow
+from ._flow import AbstractFlow
 from ._types import Scalar
 
 
@@ -48,12 +48,12 @@ class PolarField(AbstractField):
         degree: The degree $L$ of homogeneity.
     """
 
-    flow: GradientFlow
+    flow: AbstractFlow
     degree: Scalar
     shapes: PyTree
     structure: PyTree
 
-    def __init__(self, flow: GradientFlow, network: PyTree, degree: float):
+    def __init__(self, flow: AbstractFlow, network: PyTree, degree: float):
         self.shapes, self.structure = shapes_and_structure(network)
         self.flow = flow
         self.degree = jnp.asarray(np.float64(degree))
@@ -107,6 +107,14 @@ class PolarField(AbstractField):
         del velocity
         _, jacobian = self.jacobian(state[:-1])
         return linearization(jacobian, state[:-1] / two_norm(state[:-1]))
+
+    @property
+    def bends(self):
+        return False
+
+    def bend(self, jacobian, point, weights):
+        del weights
+        return linearization(jacobian, point / two_norm(point))
 
     def damping(self, velocity, eta):
         """The curvature of the sphere."""

@@ -22,7 +22,7 @@ from ._trajectory import Sample, Steps
 from ._until import SaveAt, Until
 
 
-MAGIC = b"gflow checkpoint 2\n"
+MAGIC = b"gflow checkpoint 3\n"
 
 
 class Mark(NamedTuple):

@@ -16,7 +16,7 @@ from ._carry import controller
 from ._clock import choose_field
 from ._compile import compiled
 from ._drive import drive
-from ._flow import GradientFlow
+from ._flow import AbstractFlow
 from ._progress import AbstractMeter, meter
 from ._run import Run
 from ._solvers import SampleSpaceKvaerno5, prepare
@@ -25,7 +25,7 @@ from ._until import SaveAt, Until
 
 
 def solve(
-    flow: GradientFlow,
+    flow: AbstractFlow,
     network: PyTree,
     *,
     until: Until,
@@ -107,7 +107,7 @@ def solve(
 def resume(
     path: str | Path,
     *,
-    flow: GradientFlow | None = None,
+    flow: AbstractFlow | None = None,
     until: Until | None = None,
     max_steps: int | None = None,
     progress: bool | AbstractMeter = True,
@@ -157,7 +157,7 @@ def resume(
     return drive(run, path, shown, throw)
 
 
-def _text(flow: GradientFlow) -> str:
+def _text(flow: AbstractFlow) -> str:
     return f"{type(flow.loss).__name__} on data of shape {flow.x.shape}"
 
 
@@ -175,8 +175,11 @@ def _new_file(path: Path) -> Path:
 
 
 def _check(flow, until, save, **numbers) -> None:
-    if not isinstance(flow, GradientFlow):
-        raise ValueError(f"`flow` must be a `gflow.GradientFlow`, but is {flow!r}.")
+    if not isinstance(flow, AbstractFlow):
+        raise ValueError(
+            "`flow` must be a `gflow.GradientFlow` or `gflow.SteepestFlow`, but is "
+            f"{flow!r}."
+        )
     if not isinstance(until, Until):
         raise ValueError(
             f"`until` must be a `gflow.Until`, such as `Until(log_t=1e9)`, but is "

@@ -17,9 +17,9 @@ ROOT = pathlib.Path(gflow.__file__).parent
 # The corridor, in the order of the data: a room imports only from rooms before it.
 ROOMS: tuple[str, ...] = (
     *("_types", "_compile", "_checks", "_tree", "nn", "data"),
-    *("_logs", "_losses", "_labels", "_flow", "_degree"),
+    *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree"),
     *("_field", "_polar", "_euclidean", "_clock", "_log_time", "_solvers"),
-    *("_results", "_trajectory", "_until", "_landing", "_carry", "_loop", "_run"),
+    *("_results", "_trajectory", "_until", "_landing", "_kinks", "_carry", "_loop", "_run"),
     *("_patience", "_progress", "_drive", "_solve", "_descent"),
     *("reference", "_limit", "_diagnostics", "problems"),
     *("plot", "testing", "experiments"),

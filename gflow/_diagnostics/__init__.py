@@ -35,6 +35,7 @@ from .neurons import (
     neuron_directions as neuron_directions,
     neuron_shares as neuron_shares,
 )
+from .norm_margin import norm_margin as norm_margin, steepest_margin as steepest_margin
 from .norm_product import norm_product_margin as norm_product_margin
 from .path_length import path_length as path_length
 from .patterns import (

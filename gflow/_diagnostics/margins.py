@@ -2,12 +2,12 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .. import _tree
-from .._flow import GradientFlow
+from .._flow import AbstractFlow
 from .._types import Scalar
 from .polar import Polar
 
 
-def normalized_margin(flow: GradientFlow, network: PyTree) -> Scalar:
+def normalized_margin(flow: AbstractFlow, network: PyTree) -> Scalar:
     r"""The smallest margin of a network scaled to norm one.
 
     $$\bar\gamma = \min_i z_i(\theta) = \min_i z_i(w) / |w|^L, \qquad \theta = w / |w|$$
@@ -34,7 +34,7 @@ def normalized_margin(flow: GradientFlow, network: PyTree) -> Scalar:
 
 
 def smoothed_margin(
-    flow: GradientFlow, network: PyTree, log_radius: Scalar | float | None = None
+    flow: AbstractFlow, network: PyTree, log_radius: Scalar | float | None = None
 ) -> Scalar:
     r"""The margin that a single sample with all of the loss would have, normalized.
 

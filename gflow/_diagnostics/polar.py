@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from .. import _tree
 from .._field import SCALE_CAP, margin_jacobian
-from .._flow import GradientFlow
+from .._flow import AbstractFlow
 from .._logs import log_mean_exp, log_sum_exp
 from .._types import Scalar
 from ..nn import AbstractHomogeneous
@@ -46,7 +46,7 @@ class Polar(eqx.Module):
         margins: $z(\theta)$, at norm one.
     """
 
-    flow: GradientFlow
+    flow: AbstractFlow
     direction: PyTree
     log_radius: Scalar
     degree: Scalar
@@ -54,7 +54,7 @@ class Polar(eqx.Module):
 
     def __init__(
         self,
-        flow: GradientFlow,
+        flow: AbstractFlow,
         network: PyTree,
         log_radius: Scalar | float | None = None,
     ):
@@ -135,7 +135,7 @@ class Polar(eqx.Module):
         return along, _tree.norm(across)
 
 
-def margins_and_pullback(flow: GradientFlow, network: PyTree):
+def margins_and_pullback(flow: AbstractFlow, network: PyTree):
     r"""The margins $z$, and the map $q \mapsto J^\top q$ onto trees of parameters."""
     moving, still = _tree.partition(network)
     margins, pullback = jax.vjp(lambda p: flow.margins(eqx.combine(p, still)), moving)
@@ -143,7 +143,7 @@ def margins_and_pullback(flow: GradientFlow, network: PyTree):
 
 
 def jacobian(
-    flow: GradientFlow, network: PyTree
+    flow: AbstractFlow, network: PyTree
 ) -> tuple[Float[Array, " samples"], Float[Array, "samples weights"]]:
     """The margins and their gradients, each a flat vector."""
     moving, still = _tree.partition(network)

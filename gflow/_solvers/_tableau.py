@@ -16,6 +16,7 @@ class StageTable:
         gamma: The diagonal, one number for all stages but the explicit first.
         error: Weights of the embedded error estimate.
         midpoint: Weights of the solution half-way through the step.
+        nodes: The times of the stages, as fractions of the step.
     """
 
     a: np.ndarray
@@ -23,6 +24,7 @@ class StageTable:
     gamma: float
     error: np.ndarray
     midpoint: np.ndarray
+    nodes: np.ndarray
 
 
 def stage_table(tableau: dfx.ButcherTableau, order: int) -> StageTable:
@@ -49,4 +51,5 @@ def stage_table(tableau: dfx.ButcherTableau, order: int) -> StageTable:
     assert np.allclose(rows @ midpoint, values, atol=1e-12), (
         "The conditions can be met."
     )
-    return StageTable(a, predictor, gamma, np.asarray(tableau.b_error), midpoint)
+    error = np.asarray(tableau.b_error)
+    return StageTable(a, predictor, gamma, error, midpoint, c)

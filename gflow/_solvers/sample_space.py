@@ -11,7 +11,8 @@ b = z - J \bar d - \bar\eta K q, \quad
 
 where $K = J P J^\top$, and a bar divides by $1 + \eta \langle q, L z\rangle$, the
 curvature of the sphere. What is left is the curvature of the network, which Anderson
-acceleration removes without ever forming a Hessian: memory and work are O(m N).
+acceleration removes without ever forming a Hessian: memory and work are O(m N). Where
+that is slow, at kinks, and the weights are few, the curvature is formed: see `_model`.
 """
 
 import abc
@@ -22,11 +23,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._field import State, two_norm
 from ._anderson import accelerate, empty_history
 from ._dual import predict_weights, solve_weights
+from ._model import FEW_WEIGHTS, StageModel, curved_model, flat_model
 from ._tableau import StageTable, stage_table
 
 
@@ -34,12 +36,20 @@ DUAL_TOLERANCE = 0.03
 """The error left in the weights of a stage, against the error of the iterate."""
 
 
+ROUNDS, ROUND = 3, 12
+"""How many models a stage may take with few weights, and iterations with each."""
+
+
 class SampleSpaceState(eqx.Module):
-    """What a step hands to the next: velocity, weights, and a count of gradients."""
+    """What a step hands to the next: velocity, weights, a count of gradients.
+
+    And whether the curvature of the network was `stiff`, so that it is worth forming.
+    """
 
     velocity: State
     weights: Float[Array, " samples"]
     gradients: Int[Array, ""]
+    stiff: Bool[Array, ""]
 
 
 class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
@@ -53,7 +63,8 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
     Attributes:
         stage_tol: The largest distance, in weights of norm one and log-radius, between
             the last two iterates of a stage. `gflow.solve` sets it from `rtol`.
-        max_iterations: How many iterations a stage may take before the step fails.
+        max_iterations: How many iterations a stage may take before the step fails; with
+            few weights `ROUNDS` of `ROUND` count instead.
         memory: How many differences Anderson acceleration keeps.
     """
 
@@ -72,7 +83,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         del terms, t0, t1
         weights = args.weights(y0)
         velocity, _ = args.velocity(y0[:-1], weights)
-        return SampleSpaceState(velocity, weights, jnp.asarray(1))
+        return SampleSpaceState(velocity, weights, jnp.asarray(1), jnp.asarray(False))
 
     def func(self, terms, t0, y0, args):
         return terms.vf(t0, y0, args)
@@ -80,60 +91,94 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         del terms, made_jump
         table, length, start = self.table, t1 - t0, y0
-        linear = args.linearize(y0, solver_state.velocity)
         stages = len(table.a)
         a, predictor = jnp.asarray(table.a), jnp.asarray(table.predictor)
-
         eta = length * table.gamma
-        curved = args.damping(solver_state.velocity, eta)
 
         def stage(i, carry):
-            slopes, weights, _, q, count, ok = carry
+            slopes, weights, model, _, q, count, ok = carry
             base = start + length * (a[i] @ slopes)
             guess = base + eta * (predictor[i] @ slopes)
             q = predict_weights(args.dual, predictor[i] @ weights, q)
-            point, q, used, ok = self._solve_stage(
-                args, linear, base, guess, q, eta, curved, ok
+            early = solver_state.stiff & (i == 1)
+            point, q, model, used, ok = self._solve_stage(
+                args, model, base, guess, q, eta, early, ok
             )
             slopes = slopes.at[i].set((point - base) / eta)
-            return slopes, weights.at[i].set(q), point, q, count + used, ok
+            return slopes, weights.at[i].set(q), model, point, q, count + used, ok
 
         slopes = jnp.zeros((stages, start.size)).at[0].set(solver_state.velocity)
         q = solver_state.weights
         weights = jnp.zeros((stages, q.size)).at[0].set(q)
-        count = solver_state.gradients + 1  # the per-sample gradients of `_linearize`
-        carry = (slopes, weights, start, q, count, jnp.asarray(True))
-        slopes, _, end, q, count, ok = jax.lax.fori_loop(1, stages, stage, carry)
+        linear = args.linearize(y0, solver_state.velocity)
+        model = flat_model(linear, args.damping(solver_state.velocity, eta))
+        count = solver_state.gradients + 1  # the per-sample gradients of the model
+        carry = (slopes, weights, model, start, q, count, jnp.asarray(True))
+        slopes, _, model, end, q, count, ok = jax.lax.fori_loop(1, stages, stage, carry)
         error = jnp.where(ok, length * (jnp.asarray(table.error) @ slopes), jnp.inf)
         dense_info = {"y0": y0, "y1": end, "k": length * slopes}
         result = dfx.RESULTS.where(
             ok, dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence
         )
-        state = SampleSpaceState(slopes[-1], q, count)
+        state = SampleSpaceState(slopes[-1], q, count, model.stiff)
         return end, error, dense_info, state, result
 
-    def _solve_stage(self, field, linear, base, guess, weights, eta, curved, ok):
-        """The solution of one stage, its weights, the gradients used, and success.
+    def _solve_stage(self, field, model, base, guess, weights, eta, early, ok):
+        """The solution of one stage: point, weights, model, gradients used, success.
 
-        After a failure (`ok` false) the other stages are not worth it.
+        With few weights it is sought in rounds, each after the first with a model made
+        anew at the iterate (the first too, if it is `early` known to be needed). After
+        a failure (`ok` false) the other stages are not worth it.
         """
+        few = base.size - 1 <= FEW_WEIGHTS and not field.bends
+        rounds, length = (ROUNDS, ROUND) if few else (1, self.max_iterations)
+
+        def attempt(carry):
+            point, q, model, used, number, _ = carry
+            if few:
+                renew = early | (number > 0)
+                model = jax.lax.cond(
+                    renew,
+                    lambda: curved_model(field, point, q, eta, model.damping),
+                    lambda: model,
+                )
+                used = used + jnp.where(renew, 2 * point.size, 0)
+            point, q, count, error = self._iterate(
+                field, model, base, point, q, eta, length
+            )
+            return point, q, model, used + count, number + 1, error
+
+        def unfinished(carry):
+            *_, number, error = carry
+            going = (number == 0) | (jnp.isfinite(error) & (error > self.stage_tol))
+            return ok & going & (number < rounds)
+
+        none = jnp.asarray(0)
+        start = (guess, weights, model, none, none, jnp.asarray(jnp.inf))
+        point, q, model, used, _, error = jax.lax.while_loop(unfinished, attempt, start)
+        return point, q, model, used, ok & (error <= self.stage_tol)
+
+    def _iterate(self, field, given: StageModel, base, point, q, eta, most):
+        """Accelerated Newton steps with one model: point, weights, count, error."""
         unit = field.unit(base)
 
         def iterate(carry):
             point, q, history, count, error = carry
             direction = point[:-1]
             velocity, margins = field.velocity(direction, q)
-            bent = field.bend(linear, direction, q)
-            reach = eta * bent.speed / curved
-            defect = (point - base - eta * velocity)[:-1] / curved
-            image = bent.jacobian @ defect + reach * (bent.gram @ q)
+            model = given
+            if field.bends:
+                linear = field.bend(given.jacobian, direction, q)
+                model = flat_model(linear, given.damping)
+            defect = model.undo((point - base - eta * velocity)[:-1])
+            image = model.jacobian @ defect + eta * (model.gram @ q)
             tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * self.stage_tol, 1e-2)
             scale, offset = field.sharpness(margins, point)
             new_q, _ = solve_weights(
-                field.flow, field.dual, q, margins - image, bent.gram, scale, offset,
-                reach, unit * tolerance,
+                field.flow, field.dual, q, margins - image, model.gram, scale, offset,
+                eta, unit * tolerance,
             )  # fmt: skip
-            moved = direction - defect + reach * bent.pull(new_q - q)
+            moved = direction - defect + eta * ((new_q - q) @ model.response)
             grown = base[-1] + eta * field.scalar_rate(new_q, margins)
             mapped = jnp.append(moved, grown)
             residual = mapped - point
@@ -144,12 +189,12 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         def unfinished(carry):
             *_, count, error = carry
             going = (count == 0) | (jnp.isfinite(error) & (error > self.stage_tol))
-            return ok & going & (count < self.max_iterations)
+            return going & (count < most)
 
         history = empty_history(self.memory, base.size)
-        start = (guess, weights, history, jnp.asarray(0), jnp.asarray(jnp.inf))
+        start = (point, q, history, jnp.asarray(0), jnp.asarray(jnp.inf))
         point, q, _, count, error = jax.lax.while_loop(unfinished, iterate, start)
-        return point, q, count, ok & (error <= self.stage_tol)
+        return point, q, count, error
 
 
 _KVAERNO3 = stage_table(dfx.Kvaerno3.tableau, order=3)

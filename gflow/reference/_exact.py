@@ -98,3 +98,37 @@ def shortest_solution(
             "points that differ by rounding alone."
         )
     return w, multipliers
+
+
+def exact_solution(
+    matrix: Float64[np.ndarray, "size size"], target: Float64[np.ndarray, " size"]
+) -> Float64[np.ndarray, " size"]:
+    """The solution of a square system, right to a few eps in norm.
+
+    Args:
+        matrix: A square matrix.
+        target: The right-hand side.
+
+    Returns:
+        The solution.
+
+    Raises:
+        RuntimeError: If the matrix is so nearly singular that nothing converges.
+    """
+    solution, last = np.zeros(len(target)), math.inf
+    q, r = np.linalg.qr(matrix)
+    singular = np.min(np.abs(np.diag(r)), initial=math.inf) == 0
+    for _ in range(0 if singular else REFINEMENTS):
+        step = np.linalg.solve(r, q.T @ -exact_dot(matrix, solution, target))
+        size = np.linalg.norm(step) / max(np.linalg.norm(solution + step), 1e-300)
+        if size >= last:
+            break
+        solution, last = solution + step, size
+        if size <= EPS:
+            break
+    if not last < CONVERGED:
+        raise RuntimeError(
+            "`matrix` must be regular, but refinement stopped at a relative error of "
+            f"{last:.1e}. Merge points that differ by rounding alone."
+        )
+    return solution
