@@ -1,0 +1,76 @@
+r"""How fast the flow leaves, or reaches, a stationary direction.
+
+The late flow is the ascent of the smallest margin on the sphere. It keeps to the
+surface on which the active margins are equal, and there
+
+$$\dot\delta = S \delta, \qquad
+  S = P \Big(\sum_i q_i \nabla^2 z_i - L m I\Big) P,$$
+
+with $m$ the margin, $q$ the multipliers that sum to one, and $P$ the projection onto
+the tangent space of that surface: at a stationary direction the directions orthogonal
+to the active gradients, and so to $\theta$, which they span. The term $L m I$ is the
+curvature of the sphere, as $J^\top q = L m \theta$.
+
+The eigenvalues of $S$ are growth rates in the polar clock. As $\rho' = L m$, division
+by $L m$ makes them powers of the radius. A unit whose weights are zero has no second
+derivative if the margins are of degree above two in them; its rate is $-L m$, decay.
+"""
+
+import numpy as np
+from jaxtyping import Float64
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from .model import Model
+
+
+MOST_DENSE = 800  # weights; above, only the largest rates are found
+KEPT = 12  # rates that Lanczos' method is asked for
+BEHIND = 10.0  # where the normal directions are put, in units of L m
+
+
+def growth(
+    model: Model,
+    theta: Float64[np.ndarray, " weights"],
+    multipliers: Float64[np.ndarray, " margins"],
+    normals: Float64[np.ndarray, "normals weights"],
+) -> tuple[Float64[np.ndarray, " rates"], Float64[np.ndarray, "weights rates"]]:
+    r"""Rates in units of $L m$, decreasing, and their directions.
+
+    Args:
+        model: The margins.
+        theta: The direction.
+        multipliers: $\mu$, with $\theta = \sum_i \mu_i \nabla z_i$ or nearly so.
+        normals: Vectors that span the normal space.
+    """
+    basis = column_space(normals)
+    if theta.size > MOST_DENSE:
+        return largest(model, theta, multipliers, basis)
+    full, _ = np.linalg.qr(basis, mode="complete")
+    tangent = full[:, basis.shape[1] :]
+    bent = tangent.T @ model.curvature(theta, multipliers) @ tangent
+    rates, vectors = np.linalg.eigh(bent - np.eye(len(bent)))
+    return rates[::-1], (tangent @ vectors)[:, ::-1]
+
+
+def largest(model, theta, multipliers, basis):
+    """The largest rates alone, by Lanczos' method."""
+
+    def matvec(vector):
+        vector = np.ravel(vector)
+        normal = basis @ (basis.T @ vector)
+        along = vector - normal
+        bent = model.bend(theta, multipliers, along) - along
+        return bent - basis @ (basis.T @ bent) - BEHIND * normal
+
+    size = theta.size
+    operator = LinearOperator((size, size), matvec=matvec, dtype=np.dtype(float))
+    start = np.random.default_rng(0).normal(size=size)
+    rates, vectors = eigsh(operator, k=KEPT, which="LA", tol=1e-8, v0=start)
+    order = np.argsort(-rates)
+    return rates[order], vectors[:, order]
+
+
+def column_space(normals):
+    """An orthonormal basis of the span of some rows, as columns."""
+    left, sizes, _ = np.linalg.svd(normals.T, full_matrices=False)
+    return left[:, sizes > 1e-10 * sizes[0]]

@@ -1,0 +1,104 @@
+"""From numbers to a verdict, and its grounds in words."""
+
+import math
+
+from .outlook import Outlook
+from .residuals import Residuals
+from .result import Verdict
+
+
+PASSED = 1e-9  # relative: above its margin a flow cannot tend to a limit
+
+
+def judge(
+    view: Outlook, found: Residuals, end: float, tolerance: float, reach: float
+) -> tuple[Verdict, list[str]]:
+    """The verdict on a direction, and the sentences that give its grounds.
+
+    Args:
+        view: The direction, and its rates.
+        found: Its residuals.
+        end: The normalized margin at the end of the trajectory.
+        tolerance: The largest residual of a limit.
+        reach: The largest distance from it, in radians.
+    """
+    if not view.near:
+        return Verdict.NOT_YET, far(view, reach)
+    worst = max(found.stationarity, found.infeasibility)
+    here = (
+        f"A stationary direction of margin {found.margin:.13g} lies "
+        f"{view.distance:.1e} rad from the end, with residual {worst:.1e}."
+    )
+    if worst <= tolerance and view.unstable and view.leaves:
+        return Verdict.SADDLE, [here, leaving(view)]
+    objection = objection_to(view, found, end, worst, tolerance)
+    if objection:
+        return Verdict.NOT_YET, [here, objection]
+    return Verdict.LOCAL_MAXIMUM, [here, *staying(view)]
+
+
+def objection_to(view, found, end, worst, tolerance) -> str:
+    """Why a stationary direction is no certified limit; empty if it is one."""
+    if not worst <= tolerance:
+        return f"That is above `tolerance` = {tolerance:.1e}."
+    if view.unstable:
+        return (
+            "Deviations grow along directions in which margins that are active and "
+            "carry no multiplier stand in the way: the second order decides nothing."
+        )
+    if not view.surface:
+        return (
+            f"The margin is flat to second order along {view.neutral} directions that "
+            "lead along no surface of stationary directions: the flow need not "
+            "converge."
+        )
+    if end > found.margin * (1 + PASSED):
+        return (
+            f"The margin at the end, {end:.13g}, is larger already, and the flow does "
+            "not come back."
+        )
+    return ""
+
+
+def staying(view: Outlook) -> list[str]:
+    """How a local maximum is approached."""
+    decaying = view.exponents[view.unstable + view.neutral :]
+    decay = f", the slowest like r^{decaying[0]:.4g}" if len(decaying) else ""
+    reasons = [f"It is a local maximum of the margin: every deviation decays{decay}."]
+    if view.neutral:
+        surface = (
+            f"It is one of a surface of {view.neutral} dimensions of equals, such as a "
+            "symmetry of the network makes."
+        )
+        reasons.append(surface)
+    return reasons
+
+
+def leaving(view: Outlook) -> str:
+    """How a saddle is left."""
+    return (
+        f"It is a saddle: deviations grow along {view.unstable} directions, the "
+        f"fastest like r^{view.exponents[0]:.4g}; they have come to "
+        f"{view.amplitude:.1e} rad, and will be large when log r has grown by about "
+        f"{view.wait:.3g}. Solve on, and ask again."
+    )
+
+
+def far(view: Outlook, reach: float) -> list[str]:
+    """Why no stationary direction is named."""
+    reasons = ["Newton's method found no stationary direction near the end."]
+    if view.root.converged:
+        found = (
+            f"The stationary direction that was found is {view.distance:.2g} rad from "
+            f"the end of the trajectory, beyond `reach` = {reach:g}."
+        )
+        reasons = [found]
+    if view.unstable:
+        growth = (
+            f"Deviations grow along {view.unstable} directions, the fastest like "
+            f"r^{view.exponents[0]:.4g}: the flow is leaving for another place."
+        )
+        reasons.append(growth)
+    if math.isfinite(view.wait):
+        reasons.append(f"Look again when log r has grown by about {view.wait:.3g}.")
+    return reasons
