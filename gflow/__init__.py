@@ -57,6 +57,7 @@ from ._diagnostics import (
 )
 from ._drive import SolveError as SolveError
 from ._euclidean import EuclideanField as EuclideanField
+from ._extrapolate import Extrapolation as Extrapolation, extrapolate as extrapolate
 from ._flow import GradientFlow as GradientFlow, SteepestFlow as SteepestFlow
 from ._limit import Limit as Limit, Verdict as Verdict, limit as limit
 from ._losses import (

@@ -20,7 +20,7 @@ ROOMS: tuple[str, ...] = (
     *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree"),
     *("_field", "_polar", "_euclidean", "_clock", "_log_time", "_solvers"),
     *("_results", "_trajectory", "_until", "_landing", "_kinks", "_carry", "_loop", "_run"),
-    *("_patience", "_progress", "_drive", "_solve", "_descent"),
+    *("_patience", "_progress", "_drive", "_solve", "_extrapolate", "_descent"),
     *("reference", "_limit", "_diagnostics", "problems"),
     *("plot", "testing", "experiments"),
 )
