@@ -87,7 +87,7 @@ class LInfNorm(AbstractNorm):
         held = jnp.abs(pull) > self.delta * _water_level(jnp.abs(pull), self.delta)
         signs = jnp.where(held, jnp.sign(pull), 0.0)
         rises = rows @ signs / (1 + self.delta * jnp.sum(held))
-        return jnp.where(held, rises[:, None] * signs, rows / self.delta)
+        return jnp.where(held[None], jnp.outer(rises, signs), rows / self.delta)
 
 
 class L1Norm(AbstractNorm):
@@ -110,8 +110,8 @@ class L1Norm(AbstractNorm):
         moving = jnp.abs(pull) > self._level(pull)
         signs = jnp.where(moving, jnp.sign(pull), 0.0)
         rises = rows @ signs / (self.delta + jnp.sum(moving))
-        free = jnp.where(moving, rows, 0.0)
-        return (free - rises[:, None] * signs) / self.delta
+        free = jnp.where(moving[None], rows, 0.0)
+        return (free - jnp.outer(rises, signs)) / self.delta
 
     def _level(self, pull):
         return _water_level(jnp.abs(pull) / self.delta, 1 / self.delta)
@@ -139,7 +139,7 @@ class SpectralNorm(AbstractNorm):
         factors = [_svd(layer) for layer in self._layers(pull)]
         high = self._level(factors)
         parts = [
-            (left * jnp.minimum(values / self.delta, high)) @ right
+            (left * jnp.minimum(values / self.delta, high)[None]) @ right
             for left, values, right in factors
         ]
         return jnp.concatenate([jnp.ravel(part) for part in parts])
@@ -150,7 +150,7 @@ class SpectralNorm(AbstractNorm):
         held = [values > top for _, values, _ in factors]
         count = sum(jnp.sum(each) for each in held)
         signs = [
-            (left * each) @ right
+            (left * each[None]) @ right
             for (left, _, right), each in zip(factors, held, strict=True)
         ]
         signs = jnp.concatenate([jnp.ravel(part) for part in signs])
@@ -163,7 +163,7 @@ class SpectralNorm(AbstractNorm):
             ]
             return jnp.concatenate([jnp.ravel(part) for part in parts])
 
-        return jax.vmap(one)(rows) / self.delta + rises[:, None] * signs
+        return jax.vmap(one)(rows) / self.delta + jnp.outer(rises, signs)
 
     def _layers(self, vector):
         ends = np.cumsum([math.prod(size) for size in self.sizes])[:-1]
@@ -229,16 +229,18 @@ def _clipped_tangent(factor, top, change):
     left, values, right = factor
     inner = left.T @ change @ right.T
     cut = jnp.minimum(values, top)
-    high = jnp.maximum(values[:, None], values)
-    low = jnp.minimum(values[:, None], values)
+    high = jnp.maximum(values[:, None], values[None])
+    low = jnp.minimum(values[:, None], values[None])
     apart = (high > top) & (low < top)
     gap = jnp.where(apart, high - low, 1.0)
     minus = jnp.where(apart, (top - low) / gap, jnp.where(high > top, 0.0, 1.0))
     total = high + low
-    plus = (cut[:, None] + cut) / jnp.where(total > 0, total, 1.0)
+    plus = (cut[:, None] + cut[None]) / jnp.where(total > 0, total, 1.0)
     plus = jnp.where(total > 0, plus, 1.0)
     core = minus * (inner + inner.T) / 2 + plus * (inner - inner.T) / 2
     ratio = jnp.where(values > top, top / jnp.where(values > 0, values, 1.0), 1.0)
     across = change @ right.T - left @ inner
     down = left.T @ change - inner @ right
-    return left @ (core @ right + ratio[:, None] * down) + (across * ratio) @ right
+    return (
+        left @ (core @ right + ratio[:, None] * down) + (across * ratio[None]) @ right
+    )
