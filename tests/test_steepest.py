@@ -82,7 +82,8 @@ def test_the_direction_is_the_steepest(name, smoothing, pull):
         other = motion + 1e-3 * size * u / np.linalg.norm(u)
         for candidate in (jnp.asarray(u), other):
             ratio = jnp.dot(pull, candidate) / (size * norm(candidate))
-            assert float(ratio) <= 1 + 1e-12
+            # In l_1 the motion is what is left of `pull` above a level near its top.
+            assert float(ratio) <= 1 + 1e-12 + 1e-16 / smoothing
 
 
 @pytest.mark.parametrize("smoothing", [1.0, 1e-2])
@@ -141,7 +142,7 @@ def data():
 def network(kind):
     random = np.random.default_rng(0)
     if kind == "relu2":
-        weights = gaussians(random, [(4, 5), (4,)], 0.5)
+        weights = gaussians(random, [(8, 5), (8,)], 0.5)
         return gflow.nn.MLP.from_weights(weights, power=2)
     shapes = {"linear": [(5,)], "deep linear": [(3, 5), (3,)]}[kind]
     return gflow.nn.DeepLinear.from_weights(gaussians(random, shapes, 0.5))
@@ -178,7 +179,8 @@ def test_each_flow_ends_with_the_largest_margin_in_its_own_norm(kind):
 )
 def test_the_steepest_margin_never_falls(kind, norm):
     # Tsilivis, Vardi and Kempe (2025), Theorem 1, for the smoothed norm as it is.
-    trajectory = run(kind, norm)
+    # In the spectral norm a smaller smoothing leaves samples at which all neurons die.
+    trajectory = run(kind, norm, 0.3 if norm == "spectral" else 0.03)
     flow = trajectory.field.flow
     margins = trajectory.map(
         lambda net, rho: gflow.steepest_margin(flow, net, rho), trajectory.log_radius
@@ -199,8 +201,10 @@ def test_the_steepest_margin_of_a_gradient_flow_is_the_smoothed_one():
         assert abs(one / gflow.smoothed_margin(flow, net, rho) - 1) <= 1e-14
 
 
-@pytest.mark.parametrize("norm", ["linf", "l1"])
-@pytest.mark.parametrize("smoothing", [1e-2, 1e-3])
+@pytest.mark.parametrize(
+    ("norm", "smoothing"),
+    [("linf", 1e-2), ("linf", 1e-3), ("l1", 1e-3), ("l1", 1e-4)],
+)
 def test_linear_models_end_at_the_linear_program(norm, smoothing):
     # For a small smoothing the vertex is the same: no extrapolation.
     trajectory = run("linear", norm, smoothing)
@@ -223,38 +227,41 @@ def test_deep_linear_networks_end_at_the_linear_program(norm, smoothing, share):
 TIMES = [-2.0, 0.0, 1.0, 3.0, 8.0, 12.0]
 
 
-def to_time(flow, kind, clock=None):
+def to_time(flow, kind, clock=None, rtol=RTOL):
     return gflow.solve(
-        flow, network(kind), until=gflow.Until(log_t=TIMES[-1]), rtol=RTOL,
+        flow, network(kind), until=gflow.Until(log_t=TIMES[-1]), rtol=rtol,
         clock=clock, progress=False,
     ).at(log_t=TIMES)  # fmt: skip
+
+
+def distance(one, other):
+    apart = np.linalg.norm(directions(one) - directions(other), axis=1)
+    return max(np.max(apart), np.max(np.abs(one.log_radius - other.log_radius)))
 
 
 def test_l2_is_the_gradient_flow():
     plain = to_time(gflow.GradientFlow(gflow.Logistic(), *data()), "relu2")
     flow = gflow.SteepestFlow(gflow.Logistic(), *data(), norm="l2")
-    steepest = to_time(flow, "relu2")
-    apart = np.linalg.norm(directions(plain) - directions(steepest), axis=1)
     # Two curves, each within tens of its tolerance.
-    assert np.max(apart) <= 40 * RTOL
-    assert np.max(np.abs(plain.log_radius - steepest.log_radius)) <= 40 * RTOL
+    assert distance(plain, to_time(flow, "relu2")) <= 40 * RTOL
 
 
+# The steepest direction has kinks, which steps do not see coming: the error falls more
+# slowly than the tolerance, from tens of it to hundreds.
+@pytest.mark.parametrize(("rtol", "most"), [(1e-4, 4e-3), (1e-7, 5e-5)])
 @pytest.mark.parametrize("clock", ["arc_length", "log_time"])
 @pytest.mark.parametrize("norm", ["linf", "spectral"])
-def test_one_trajectory_whatever_the_clock(norm, clock):
+def test_one_trajectory_whatever_the_clock(norm, clock, rtol, most):
     flow = gflow.SteepestFlow(gflow.Logistic(), *data(), norm=norm, smoothing=0.3)
-    one, other = to_time(flow, "relu2"), to_time(flow, "relu2", clock)
-    apart = np.linalg.norm(directions(one) - directions(other), axis=1)
-    assert np.max(apart) <= 40 * RTOL
-    assert np.max(np.abs(one.log_radius - other.log_radius)) <= 40 * RTOL
+    curves = (to_time(flow, "relu2", each, rtol) for each in (None, clock))
+    assert distance(*curves) <= most
 
 
 @pytest.mark.parametrize("norm", ["linf", "l1", "spectral"])
 def test_a_solver_of_scipy_finds_the_same(norm):
     flow = gflow.SteepestFlow(gflow.Logistic(), *data(), norm=norm, smoothing=0.3)
     moving, structure = jax.flatten_util.ravel_pytree(network("relu2"))
-    measure = flow.norm_of(((4, 5), (4,)))
+    measure = flow.norm_of(((8, 5), (8,)))
 
     @jax.jit
     def velocity(t, w):
@@ -266,11 +273,11 @@ def test_a_solver_of_scipy_finds_the_same(norm):
         velocity, (0.0, end), np.asarray(moving), method="LSODA", rtol=1e-10, atol=1e-12
     )
     curve = gflow.solve(
-        flow, network("relu2"), until=gflow.Until(log_t=3.0), rtol=RTOL, progress=False
+        flow, network("relu2"), until=gflow.Until(log_t=3.0), rtol=1e-8, progress=False
     )
     w = directions(curve)[-1] * np.exp(curve.log_radius[-1])
     size = np.linalg.norm(plain.y[:, -1])
-    assert np.linalg.norm(w - plain.y[:, -1]) <= 40 * RTOL * size
+    assert np.linalg.norm(w - plain.y[:, -1]) <= 1e-5 * size
 
 
 def test_another_smoothing_compiles_nothing_anew():
