@@ -14,10 +14,13 @@ from ._diagnostics import (
     GradientParts as GradientParts,
     KKTResidual as KKTResidual,
     MarginGrowth as MarginGrowth,
+    MinNormSubgradient as MinNormSubgradient,
     activation_patterns as activation_patterns,
     alignment as alignment,
     balance_matrices as balance_matrices,
     bregman_residual as bregman_residual,
+    clarke_kkt_residual as clarke_kkt_residual,
+    clarke_kkt_residuals as clarke_kkt_residuals,
     dual_weights as dual_weights,
     gradient_alignments as gradient_alignments,
     imbalance as imbalance,
@@ -29,6 +32,8 @@ from ._diagnostics import (
     log_radius_constant as log_radius_constant,
     loss_gradient as loss_gradient,
     margin_growth as margin_growth,
+    min_norm_subgradient as min_norm_subgradient,
+    min_norm_subgradients as min_norm_subgradients,
     modified_margin as modified_margin,
     neuron_balance as neuron_balance,
     neuron_directions as neuron_directions,
@@ -59,7 +64,13 @@ from ._drive import SolveError as SolveError
 from ._euclidean import EuclideanField as EuclideanField
 from ._extrapolate import Extrapolation as Extrapolation, extrapolate as extrapolate
 from ._flow import GradientFlow as GradientFlow, SteepestFlow as SteepestFlow
+from ._kl import (
+    Desingularization as Desingularization,
+    Psi as Psi,
+    desingularize as desingularize,
+)
 from ._limit import Limit as Limit, Verdict as Verdict, limit as limit
+from ._load import load as load
 from ._losses import (
     CrossEntropy as CrossEntropy,
     Exponential as Exponential,

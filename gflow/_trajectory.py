@@ -1,6 +1,7 @@
 """The curve that a solve returns."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from . import _log_time, _tree
+from . import _extras, _log_time, _tree
 from ._field import AbstractField
 from ._log_time import StepScalars
 from ._results import RESULTS
@@ -160,6 +161,45 @@ class Trajectory(eqx.Module):
         start = initial_sample(self)
         samples = sample(start, self.steps, name, times)
         return trajectory(self.field, samples, self.result, self.stats, steps=None)
+
+    def to_xarray(self) -> Any:
+        """The trajectory as an `xarray.Dataset`.
+
+        Variables are named as the fields here; each array of the direction after its
+        path in the network, such as `direction_weights_0`, with dimension `time` first.
+        The dense output is there under `step_...`, the data as `x` and `y`. Attributes
+        hold the units (all "1"), what each variable is, and the settings: loss, clock,
+        degree (NaN if there is none), result, stats, version.
+
+        Returns:
+            The dataset.
+
+        Raises:
+            ImportError: If xarray, h5netcdf or h5py is not installed:
+                `pip install 'gflow[netcdf]'`.
+
+        Example:
+            `trajectory.to_xarray().log_loss`
+        """
+        return _extras.netcdf().dataset(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the trajectory as a netCDF file, which `gflow.load` reads.
+
+        It holds what `to_xarray` does, and is read by any program that knows netCDF 4
+        or HDF5. An older file is replaced, at once and as a whole.
+
+        Args:
+            path: The file, such as `"run.nc"`.
+
+        Raises:
+            ValueError: If `path` does not lie in a directory, or is one.
+            ImportError: As for `to_xarray`.
+
+        Example:
+            `trajectory.save("run.nc")`
+        """
+        _extras.netcdf().save(self, path)
 
 
 def trajectory(

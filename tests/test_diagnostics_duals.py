@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 from gflow import Exponential
-from gflow.nn import MLP, DeepLinear
+from gflow.nn import DeepLinear
 from runs import flat, linear_run, numpy_margins_and_gradients, relu2_run
 
 
@@ -163,36 +163,6 @@ def test_the_residual_vanishes_at_an_exact_limit():
     assert gflow.bregman_residual(flow, network, 1e3, jnp.asarray(q)) < 1e-28
 
 
-@pytest.mark.parametrize("order", [1, 2, np.inf])
-def test_bregman_residual_is_its_definition(late, order):
-    flow, network, log_radius, weights = late
-    value = gflow.bregman_residual(flow, network, log_radius, weights, order=order)
-    z, gradients = numpy_margins_and_gradients(network, flow)
-    w = flat(network) * np.min(z) ** (-1 / 3)
-    norm = np.linalg.norm(w, order)
-    dual = {1: np.inf, 2: 2, np.inf: 1}[order]
-    m = np.asarray(weights) @ gradients
-    m *= norm / np.linalg.norm(m, dual)
-    # One subgradient s of |.|^2 / 2 at w.
-    if order == 1:
-        s = norm * np.sign(w)
-    elif order == 2:
-        s = w
-    else:
-        s = np.where(np.abs(w) == norm, w, 0.0)
-    divergence = np.linalg.norm(m, dual) ** 2 - np.linalg.norm(s, dual) ** 2
-    divergence = divergence / 2 - w @ (m - s)
-    close(value / norm**2, divergence / norm**2, 1e-13)
-    if order == 2:
-        kkt = gflow.kkt_residual(flow, network, log_radius, weights)
-        close(value / kkt.stationarity**2, 0.5, 1e-12)
-
-
-def test_bregman_residual_refuses_other_norms(late):
-    with pytest.raises(ValueError, match="`order` must be 1, 2 or inf, but is 3"):
-        gflow.bregman_residual(*late, order=3)
-
-
 def test_tangent_kernel_agrees_with_numpy(late):
     flow, network, _, _ = late
     _, gradients = numpy_margins_and_gradients(network, flow)
@@ -221,46 +191,3 @@ def test_kernel_change():
     twice = jax.tree.map(lambda leaf: 2 * leaf, tiny)
     close(gflow.kernel_change(flow, twice, tiny), 2**4 - 1, 1e-12)
     assert gflow.kernel_change(flow, tiny, tiny, 1e3) == np.inf
-
-
-def test_saliency_agrees_with_numpy(late):
-    flow, network, _, _ = late
-    v, a = (np.asarray(w) for w in network.weights)
-    x, y = np.asarray(flow.x), np.asarray(flow.y)
-    maps = y[:, None] * ((2 * np.maximum(x @ v.T, 0) * a) @ v)
-    maps /= np.linalg.norm(maps, axis=1, keepdims=True)
-    close(gflow.saliency(flow, network), maps, 1e-12)
-
-
-def test_saliency_of_a_linear_network_is_its_product():
-    flow, _, curve = linear_run()
-    maps, product = curve.map(
-        lambda net: (gflow.saliency(flow, net), gflow.product_direction(net))
-    )
-    signed = np.asarray(flow.y)[:, None] * np.asarray(product)[:, None, :]
-    close(maps, signed, 1e-11)
-
-
-def test_activation_patterns(late):
-    flow, network, _, _ = late
-    v, _ = (np.asarray(w) for w in network.weights)
-    assert np.array_equal(
-        gflow.activation_patterns(flow, network), np.asarray(flow.x) @ v.T > 0
-    )
-    signs = np.where(np.arange(len(v)) == 3, -1.0, 1.0)[:, None]
-    flipped = MLP.from_weights((signs * v, network.weights[1]))
-    assert gflow.pattern_distance(flow, network, flipped) == pytest.approx(1 / len(v))
-    assert gflow.pattern_distance(flow, network, network) == 0
-    with pytest.raises(ValueError, match="but is DeepLinear"):
-        gflow.activation_patterns(flow, linear_run()[1])
-
-
-def test_patterns_of_two_hidden_layers():
-    flow, _ = gflow.problems.relu2()
-    random = np.random.default_rng(0)
-    v, w, a = (random.normal(size=s) for s in [(4, 10), (3, 4), (3,)])
-    network = MLP.from_weights((v, w, a), power=2, leak=0.5)
-    u = np.asarray(flow.x) @ v.T
-    second = np.where(u > 0, u**2, -0.5 * u**2) @ w.T
-    expected = np.concatenate([u, second], axis=1) > 0
-    assert np.array_equal(gflow.activation_patterns(flow, network), expected)

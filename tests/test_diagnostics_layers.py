@@ -125,28 +125,6 @@ def test_linear_layers_keep_their_balance_along_a_run():
         assert np.max(drift) < 1e-8  # the tolerance of the run
 
 
-def test_ji_and_telgarsky_bound_the_layers_along_a_run():
-    _, start, curve = linear_run()
-    d = gflow.imbalance(start)
-    d = float(d)
-    squares = np.exp(2 * np.asarray(curve.log_radius))[:, None]
-    layers = [np.asarray(w) for w in curve.direction.weights]
-    norms = [np.sum(w.reshape(len(w), -1) ** 2, axis=1) for w in layers]
-    frobenius = squares * np.stack(norms, axis=1)
-    ratios = np.asarray(curve.map(gflow.spectral_ratios))
-    residual = np.asarray(curve.map(gflow.rank_one_residuals))
-    # 1 - ratio^2 from the residual, which has the digits: residual^2 = 2 (1 - ratio).
-    tail = residual**2 / 2 * (1 + ratios)
-    assert np.all(frobenius * tail <= d * (1 + 1e-6) + 1e-15 * frobenius)
-    spectral = frobenius * ratios**2
-    alignments = np.asarray(curve.map(gflow.layer_alignments))
-    at_start = spectral[0]
-    slack = d + at_start[1:] + at_start[:-1]
-    assert np.all(alignments**2 >= 1 - slack / spectral[:, 1:] - 1e-14)
-    assert np.min(alignments[-1]) > 1 - 1e-14
-    assert np.max(residual[-1]) < 1e-9
-
-
 def test_the_product_ends_in_the_max_margin_direction():
     flow, _, curve = linear_run()
     exact = gflow.reference.hard_margin(flow.x, flow.y).direction

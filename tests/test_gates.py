@@ -38,7 +38,8 @@ def test_gates_of_the_largest_branch_make_the_exact_network(make):
 
     @eqx.filter_jit
     def run(network, exact):
-        plain, branches = jax.vmap(lambda x: with_gates(exact, x))(x)
+        plain, kinks = jax.vmap(lambda x: with_gates(exact, x))(x)
+        branches = [kink.branches for kink in kinks]
         gates = one_hot(branches)
 
         def gated(weights):
@@ -65,18 +66,39 @@ def test_gates_of_the_largest_branch_make_the_exact_network(make):
 
 
 @given(st.floats(0, 1), st.floats(-2, 2))
-def test_a_gate_weighs_the_branches(share, u):
-    gates = [np.array([1 - share, share])]
+def test_a_gate_weighs_the_derivatives_of_branches(share, u):
+    gates = [jnp.array([1 - share, share])]
     run = lambda u: with_gates(lambda v: absolute(v) * 3, u, gates)[0]  # noqa: E731
     value, slope = jax.value_and_grad(run)(u)
-    assert value == pytest.approx(3 * (2 * share - 1) * u, rel=1e-14, abs=1e-15)
+    assert value == 3 * abs(u)
     assert slope == pytest.approx(3 * (2 * share - 1), rel=1e-14, abs=1e-15)
 
 
 def test_gates_are_constants_of_differentiation():
-    gates = jnp.array([0.25, 0.75])
-    slope = jax.grad(lambda g: with_gates(relu, 2.0, [g])[0])(gates)
+    slope = jax.grad(lambda g: with_gates(relu, 2.0, [g])[0])(jnp.array([0.25, 0.75]))
     assert np.array_equal(slope, [0, 0])
+
+
+@pytest.mark.parametrize("bent", [lambda u: u, lambda u: u**3], ids=["plain", "cubed"])
+def test_derivatives_have_degree_one_in_the_gates(bent):
+    # Whatever smooth functions stand between kinks, and off the kinks too.
+    def slope(gates):
+        net = lambda u: relu(bent(absolute(u)))  # noqa: E731
+        return float(jax.grad(lambda u: with_gates(net, u, gates)[0])(0.7))
+
+    first = [jnp.array([0.2, 0.8]), jnp.array([1.0, 0.5])]
+    second = [first[0], jnp.array([-0.3, 0.1])]
+    middle = [first[0], (first[1] + second[1]) / 2]
+    assert slope(middle) == pytest.approx((slope(first) + slope(second)) / 2, rel=1e-14)
+
+
+def test_widths_are_recorded():
+    network = lambda x: jnp.sum(relu(x, 3.0, 1e-2)) + maximum(x, eps=0.0)  # noqa: E731
+    _, kinks = with_gates(network, X[0])
+    assert [(float(kink.scale), float(kink.eps)) for kink in kinks] == [
+        (3.0, 1e-2),
+        (1.0, 0.0),
+    ]
 
 
 def test_branches_stand_in_the_order_of_the_calls_and_along_the_last_axis():
@@ -84,7 +106,8 @@ def test_branches_stand_in_the_order_of_the_calls_and_along_the_last_axis():
         pooled = max_pool(x.reshape(1, 2, 2))
         return pooled[0, 0, 0] + jnp.sum(relu(x)) + maximum(x, axis=0)
 
-    _, (first, second, third) = with_gates(network, X[0])
+    _, kinks = with_gates(network, X[0])
+    first, second, third = (kink.branches for kink in kinks)
     assert np.array_equal(first, X[0].reshape(1, 1, 1, 4))
     assert np.array_equal(second, np.stack([0 * X[0], X[0]], axis=-1))
     assert np.array_equal(third, X[0])
@@ -92,8 +115,8 @@ def test_branches_stand_in_the_order_of_the_calls_and_along_the_last_axis():
 
 def test_networks_without_kinks_have_no_gates():
     for network in (DeepLinear(4, (3,), key=KEY), MLP(4, (3,), power=2, key=KEY)):
-        output, branches = with_gates(network, X[0], [])
-        assert branches == []
+        output, kinks = with_gates(network, X[0], [])
+        assert kinks == []
         np.testing.assert_allclose(output, network(X[0]), rtol=1e-14)
 
 
@@ -133,9 +156,9 @@ def test_kinks_under_a_transformation_are_refused(network, call):
 def test_jitted_functions_and_scans_show_their_kinks(network):
     expected = network(X[0])
     for wrap in (lambda f: f, jax.jit):
-        output, branches = wrap(lambda x: with_gates(network, x))(X[0])
+        output, kinks = wrap(lambda x: with_gates(network, x))(X[0])
         np.testing.assert_allclose(output, expected, rtol=1e-13)
-        assert [b.shape for b in branches] in ([(5, 2)], [(4, 2), (4, 2)])
+        assert [kink.branches.shape for kink in kinks] in ([(5, 2)], [(4, 2), (4, 2)])
 
 
 @pytest.mark.parametrize(

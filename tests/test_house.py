@@ -6,6 +6,8 @@ import importlib
 import inspect
 import pathlib
 import re
+import subprocess
+import sys
 import types
 
 import equinox as eqx
@@ -16,25 +18,38 @@ import pytest
 ROOT = pathlib.Path(gflow.__file__).parent
 # The corridor, in the order of the data: a room imports only from rooms before it.
 ROOMS: tuple[str, ...] = (
-    *("_types", "_compile", "_checks", "_tree", "nn", "data"),
+    *("_types", "_extras", "_compile", "_checks", "_tree", "nn", "data"),
     *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree"),
     *("_field", "_polar", "_euclidean", "_clock", "_log_time", "_solvers"),
-    *("_results", "_trajectory", "_until", "_landing", "_kinks", "_carry", "_loop", "_run"),
+    *(
+        "_results",
+        "_trajectory",
+        "_load",
+        "_until",
+        "_landing",
+        "_kinks",
+        "_carry",
+        "_loop",
+        "_run",
+    ),
     *("_patience", "_progress", "_drive", "_solve", "_extrapolate", "_descent"),
-    *("reference", "_limit", "_diagnostics", "problems"),
-    *("plot", "testing", "experiments"),
+    *("reference", "_limit", "_diagnostics", "_kl", "problems"),
+    *("_netcdf", "plot", "testing", "experiments"),
 )
 # Walls: imports that run downhill and are wrong all the same.
 WALLS = {
     "_descent": "_polar _solvers _loop _run _drive _solve",
     "reference": "_flow _solvers _trajectory _loop _run _drive _solve _descent",
     "_diagnostics": "_solvers _loop _run _drive _solve _descent",
+    "_kl": "_solvers _loop _run _drive _solve _descent",
 }
 # Doors: words that one room alone may speak, or none. We step solvers ourselves.
 DOORS = {"diffeqsolve": "", "matplotlib": "plot", "hypothesis": "testing"}
 DOORS |= {"internal": "", "__future__": ""}
+DOORS |= {"xarray": "_netcdf", "h5netcdf": "_netcdf", "h5py": ""}
+DOORS |= {"import_module": "_extras"}
 # `import gflow` must not need what these need.
-APART = ("plot", "testing", "experiments")
+APART = ("_netcdf", "plot", "testing", "experiments")
 LONGEST = 300  # lines
 
 PATHS = sorted(ROOT.rglob("*.py"))
@@ -88,6 +103,15 @@ def test_doors_are_used_by_their_room_alone(path):
     spoken |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for word in spoken & DOORS.keys():
         assert room_of(path) == DOORS[word], f"`{word}` is not for this room."
+
+
+def test_gflow_needs_no_extra():
+    extras = [word for word, room in DOORS.items() if room in APART] + ["h5py"]
+    check = f"import sys, gflow; print(sorted({{*{extras}}} & {{*sys.modules}}))"
+    found = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True
+    )
+    assert found.stdout == "[]\n", found.stderr
 
 
 @each_file

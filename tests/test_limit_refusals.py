@@ -1,9 +1,6 @@
 """Limits that are degenerate, and those that are refused."""
 
-import equinox as eqx
 import gflow
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from gflow import Until
@@ -25,38 +22,6 @@ def test_repeated_samples_share_a_multiplier():
     assert np.array_equal(
         limit.active[limit.active >= 20] - 20, limit.active[limit.active < 20]
     )
-
-
-class Hat(eqx.Module):
-    """The Mexican hat of theory.md, section 3, of degree 2."""
-
-    w: jax.Array
-
-    def __call__(self, x):
-        r2 = jnp.sum(self.w**2)
-        s2 = (self.w[0] ** 2 + self.w[1] ** 2) / r2
-        c = jnp.maximum(1 - s2, 1e-3)
-        psi = jnp.arctan2(self.w[1], self.w[0]) - 1 / c
-        depth = 4 * s2**2 / (4 * s2**2 + c**3)
-        return r2 * (1 - jnp.exp(-1 / c) * (1 - depth * jnp.sin(psi))) * x[0]
-
-
-@pytest.mark.parametrize("height", [0.6, 0.05])
-def test_a_hat_that_is_circled_for_ever_is_not_certified(height):
-    """From the valley, and from the circle itself, where all derivatives vanish."""
-    x, y = np.array([[1.0], [-1.0]]), np.array([1.0, -1.0])
-    flow = gflow.GradientFlow(gflow.Exponential(), x, y)
-    network = Hat(jnp.array([np.sqrt(1 - height**2), 0.0, height]))
-    run = gflow.solve(
-        flow,
-        network,
-        until=Until(log_margin_scale=5.0),
-        rtol=1e-6,
-        max_steps=2000,
-        progress=False,
-        throw=False,
-    )
-    assert gflow.limit(flow, run).verdict == "not yet"
 
 
 def test_an_unfitted_network_has_no_limit():

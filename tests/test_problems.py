@@ -14,6 +14,7 @@ PROBLEMS = {
     "cubic": (problems.cubic, 4),
     "held": (problems.held, 3),
     "digits": (problems.digits, 3),
+    "mexican_hat": (problems.mexican_hat, 2),
 }
 each_problem = pytest.mark.parametrize(
     ("make", "degree"), PROBLEMS.values(), ids=PROBLEMS.keys()

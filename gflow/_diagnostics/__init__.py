@@ -7,6 +7,15 @@ from .balance import (
     neuron_balance as neuron_balance,
 )
 from .bregman import bregman_residual as bregman_residual
+from .clarke import (
+    MinNormSubgradient as MinNormSubgradient,
+    min_norm_subgradient as min_norm_subgradient,
+    min_norm_subgradients as min_norm_subgradients,
+)
+from .clarke_kkt import (
+    clarke_kkt_residual as clarke_kkt_residual,
+    clarke_kkt_residuals as clarke_kkt_residuals,
+)
 from .dual import (
     dual_weights as dual_weights,
     gradient_alignments as gradient_alignments,

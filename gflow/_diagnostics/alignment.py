@@ -11,6 +11,7 @@ def alignment(
     network: PyTree,
     log_radius: Scalar | float | None = None,
     weights: Float[Array, " samples"] | None = None,
+    subgradient: PyTree | None = None,
 ) -> Scalar:
     r"""The cosine of the angle between the weights and the negative gradient.
 
@@ -20,7 +21,8 @@ def alignment(
     It tends to 1 along the flow of a network with locally Lipschitz gradients, and is 1
     at a KKT point of the max-margin problem. Near 1 its digits run out where `turning`,
     the tangent of the angle, still has them. At kinks of the network it takes the
-    derivative that JAX takes, which need not be the shortest subgradient.
+    derivative that JAX takes, which need not be the shortest subgradient; pass that as
+    `subgradient`.
 
     Args:
         flow: Data and loss.
@@ -29,6 +31,9 @@ def alignment(
         weights: $q_i \propto -\ell'(z_i)$. By default they follow from the margins,
             as long as $r^L \leq 10^{10}$: an error of the direction enters $\log q$
             times $r^L$. Along a trajectory, give those of the trajectory.
+        subgradient: $\sum_i q_i h_i$ with $h_i \in \partial z_i(\theta)$, in place of
+            the derivative that JAX takes: at kinks, the `element` of
+            `gflow.min_norm_subgradient` for the same weights.
 
     Returns:
         A scalar in [-1, 1]. NaN if all weights are zero, at a critical point, and past
@@ -44,7 +49,7 @@ def alignment(
         written $\beta$.
     """
     view = Polar(flow, network, log_radius)
-    along, across = view.pull(view.weights(weights))
+    along, across = view.pull(view.weights(weights), subgradient)
     return along / jnp.hypot(along, across)
 
 
@@ -53,6 +58,7 @@ def turning(
     network: PyTree,
     log_radius: Scalar | float | None = None,
     weights: Float[Array, " samples"] | None = None,
+    subgradient: PyTree | None = None,
 ) -> Scalar:
     r"""The tangent of the angle between the weights and the negative gradient.
 
@@ -67,6 +73,7 @@ def turning(
         network: A positively homogeneous network.
         log_radius: As for `alignment`.
         weights: As for `alignment`.
+        subgradient: As for `alignment`.
 
     Returns:
         A scalar, not negative. NaN where the norm does not grow
@@ -81,5 +88,5 @@ def turning(
         Networks", arXiv:1906.05890.
     """
     view = Polar(flow, network, log_radius)
-    along, across = view.pull(view.weights(weights))
+    along, across = view.pull(view.weights(weights), subgradient)
     return jnp.where(along > 0, across / along, jnp.nan)

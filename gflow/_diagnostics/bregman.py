@@ -3,21 +3,19 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .. import _tree
-from .._flow import GradientFlow
+from .._flow import AbstractFlow
+from .._norms import NORMS, AbstractNorm, L2Norm, checked_norm
 from .._types import Scalar
+from .layers import matrices
 from .polar import Polar, margins_and_pullback
 
 
-DUAL = {1: jnp.inf, 2: 2, jnp.inf: 1}
-"""Orders of norms and of their duals."""
-
-
 def bregman_residual(
-    flow: GradientFlow,
+    flow: AbstractFlow,
     network: PyTree,
     log_radius: Scalar | float | None = None,
     weights: Float[Array, " samples"] | None = None,
-    order: float = 2,
+    norm: str | None = None,
 ) -> Scalar:
     r"""How far the weights are from a KKT point in a norm, by a Bregman divergence.
 
@@ -35,19 +33,22 @@ def bregman_residual(
     norm it is half the square of the stationarity of `kkt_residual`.
 
     Args:
-        flow: Data and loss.
+        flow: Data and loss, and the norm in which the flow is steepest.
         network: A positively homogeneous network.
-        log_radius: $\log r$, to look at the network at this norm (Euclidean, whatever
-            `order`); by default its own.
+        log_radius: $\log |w|_2$, to look at the network at this Euclidean norm; by
+            default its own.
         weights: $q$, as for `alignment`; needed past $r^L = 10^{10}$.
-        order: 1, 2 or `inf`: of the norm of the weights as one vector.
+        norm: `"l2"`, `"linf"`, `"l1"` or `"spectral"`, as for `gflow.SteepestFlow` and
+            not smoothed. By default that of the flow, smoothed as there: `"l2"` for a
+            `GradientFlow`.
 
     Returns:
-        A scalar, not negative. For orders 1 and `inf` rounding is about 1e-16 of
-        $\|\tilde w\|^2$. NaN unless all margins are positive, and where `alignment` is.
+        A scalar, not negative but for rounding: of about 1e-16 $\|\tilde w\|^2$, save
+        for the Euclidean norm. NaN unless all margins are positive, and where
+        `alignment` is.
 
     Raises:
-        ValueError: If `order` is none of these.
+        ValueError: If `norm` is none of these.
 
     Example:
         `trajectory.map(lambda net, rho, q: gflow.bregman_residual(flow, net, rho, q),
@@ -57,13 +58,16 @@ def bregman_residual(
         Tsilivis, Vardi and Kempe (2025), "Flavors of margin: implicit bias of steepest
         descent in homogeneous neural networks", arXiv:2410.22069.
     """
-    if order not in DUAL:
-        raise ValueError(f"`order` must be 1, 2 or inf, but is {order}.")
+    sizes = tuple(leaf.shape for leaf in matrices(network))
+    if norm is None:
+        measure = flow.norm_of(sizes)
+    else:
+        measure = NORMS[checked_norm(norm)](0.0, sizes)
     view = Polar(flow, network, log_radius)
     weights = view.weights(weights)
     smallest = jnp.min(view.margins)
     size = jnp.where(smallest > 0, smallest, jnp.nan) ** (-2 / view.degree)
-    if order == 2:
+    if isinstance(measure, L2Norm):
         along, across = view.pull(weights)
         whole = jnp.hypot(along, across)
         # 1 - cos = sin^2 / (1 + cos)
@@ -71,5 +75,19 @@ def bregman_residual(
     pull = margins_and_pullback(flow, view.direction)[1](weights)
     m, _ = ravel_pytree(pull)
     theta, _ = ravel_pytree(_tree.parameters(view.direction))
-    norm, dual = jnp.linalg.norm(theta, order), jnp.linalg.norm(m, DUAL[order])
-    return size * norm * (norm - jnp.dot(theta, m) / dual)
+    length = measure(theta)
+    return size * length * (length - jnp.dot(theta, m) / dual(norm, measure, pull))
+
+
+def dual(norm: str | None, measure: AbstractNorm, pull: PyTree) -> Scalar:
+    r"""The dual norm; of the smoothed `measure`, if `norm` is not named."""
+    vector, _ = ravel_pytree(pull)
+    if norm is None:
+        # <v, D(v)> = |v|_*^2, of a vector of size one.
+        unit = jnp.max(jnp.abs(vector))
+        vector = vector / unit
+        return unit * jnp.sqrt(jnp.dot(vector, measure.direction(vector)))
+    if norm == "spectral":
+        sums = [jnp.linalg.norm(matrix, ord="nuc") for matrix in matrices(pull)]
+        return jnp.sum(jnp.stack(sums))
+    return jnp.linalg.norm(vector, {"linf": 1, "l1": jnp.inf}[norm])

@@ -29,6 +29,7 @@ def loss_gradient(
     network: PyTree,
     log_radius: Scalar | float | None = None,
     weights: Float[Array, " samples"] | None = None,
+    subgradient: PyTree | None = None,
 ) -> GradientParts:
     r"""The radial and spherical parts of $\nabla \mathcal L$, the mean loss.
 
@@ -36,13 +37,14 @@ def loss_gradient(
       G = \tfrac1n \sum_i -\ell'(z_i)$$
 
     Of the minimum-norm subgradient only where the network is differentiable: at a kink
-    it is the derivative that JAX takes.
+    it is the derivative that JAX takes, unless another is given as `subgradient`.
 
     Args:
         flow: Data and loss.
         network: A positively homogeneous network.
         log_radius: $\log r$, to look at the network at this norm; by default its own.
         weights: $q$, as for `alignment`; needed past $r^L = 10^{10}$.
+        subgradient: As for `alignment`.
 
     Returns:
         The parts. Once all margins are positive the sign is -1. The logarithms are
@@ -58,7 +60,7 @@ def loss_gradient(
         learning", arXiv:2006.06657.
     """
     view = Polar(flow, network, log_radius)
-    along, across = view.pull(view.weights(weights))
+    along, across = view.pull(view.weights(weights), subgradient)
     scale = jnp.exp(jnp.minimum(view.log_scale, LOG_LARGE / max(flow.loss.tail, 1)))
     log_pull = log_sum_exp(flow.log_weights(scale * view.margins))
     log_pull = log_pull - math.log(flow.samples)
@@ -78,6 +80,7 @@ def smoothed_margin_gradient(
     network: PyTree,
     log_radius: Scalar | float | None = None,
     weights: Float[Array, " samples"] | None = None,
+    subgradient: PyTree | None = None,
 ) -> GradientParts:
     r"""The radial and spherical parts of $\nabla \tilde\gamma$ in weight space.
 
@@ -94,6 +97,7 @@ def smoothed_margin_gradient(
         network: A positively homogeneous network.
         log_radius: $\log r$, to look at the network at this norm; by default its own.
         weights: $q$, as for `alignment`; needed past $r^L = 10^{10}$.
+        subgradient: As for `alignment`.
 
     Returns:
         The parts; the sign is 1 but for rounding. NaN where `alignment` is, at
@@ -110,7 +114,7 @@ def smoothed_margin_gradient(
     """
     view = Polar(flow, network, log_radius)
     weights = view.weights(weights)
-    across = view.pull(weights)[1]
+    across = view.pull(weights, subgradient)[1]
     radial = view.degree * view.excess(weights)
     return GradientParts(
         sign=jnp.sign(radial),

@@ -34,6 +34,7 @@ def kkt_residual(
     network: PyTree,
     log_radius: Scalar | float | None = None,
     weights: Float[Array, " samples"] | None = None,
+    subgradient: PyTree | None = None,
 ) -> KKTResidual:
     r"""The $(\varepsilon, \delta)$-KKT residual with the multipliers of the flow.
 
@@ -45,10 +46,11 @@ def kkt_residual(
 
     Args:
         flow: Data and loss.
-        network: A positively homogeneous network with continuous derivatives. At a
-            kink, the derivative that JAX takes is one subgradient of many.
+        network: A positively homogeneous network. At a kink the derivative that JAX
+            takes is one subgradient of many: see `subgradient`.
         log_radius: $\log r$, to look at the network at this norm; by default its own.
         weights: $q$, as for `alignment`; needed past $r^L = 10^{10}$.
+        subgradient: As for `alignment`.
 
     Returns:
         The residual. NaN unless all margins are positive, and where `alignment` is.
@@ -66,7 +68,7 @@ def kkt_residual(
     """
     view = Polar(flow, network, log_radius)
     weights = view.weights(weights)
-    along, across = view.pull(weights)
+    along, across = view.pull(weights, subgradient)
     whole = jnp.hypot(along, across)
     behind = slacks(flow, network)
     smallest = jnp.min(view.margins)

@@ -29,7 +29,8 @@ def tightest_kkt_residual(
     Args:
         flow: Data and loss; the loss plays no part.
         network: A positively homogeneous network with continuous derivatives, of any
-            norm. At a kink, the derivative that JAX takes is one subgradient of many.
+            norm. At a kink, the derivative that JAX takes is one subgradient of many:
+            see `clarke_kkt_residual`.
         within: Only samples of slack $z_i / z_{\min} - 1$ at most this get a
             multiplier; `inf` for all.
 

@@ -25,6 +25,7 @@ def margin_growth(
     network: PyTree,
     log_radius: Scalar | float | None = None,
     weights: Float[Array, " samples"] | None = None,
+    subgradient: PyTree | None = None,
 ) -> MarginGrowth:
     r"""How fast the smoothed margin grows along the flow, per unit of $\log r$.
 
@@ -35,14 +36,15 @@ def margin_growth(
 
     An identity; the known inequality keeps $L |\mathrm d\theta/\mathrm d \log r|^2$
     alone. For the exponential loss $B - \alpha$ is the entropy of the weights $q$.
-    Derived for networks with continuous derivatives; with kinks it holds where the flow
-    does not slide along one.
+    Derived for networks with continuous derivatives; where the flow slides along
+    kinks it holds with the `subgradient` that it follows.
 
     Args:
         flow: Data and loss.
         network: A positively homogeneous network.
         log_radius: $\log r$, to look at the network at this norm; by default its own.
         weights: $q$, as for `alignment`; needed past $r^L = 10^{10}$.
+        subgradient: As for `alignment`.
 
     Returns:
         The radial and the spherical term. NaN where $\alpha \leq 0$, where the
@@ -58,7 +60,7 @@ def margin_growth(
     """
     view = Polar(flow, network, log_radius)
     weights = view.weights(weights)
-    along, across = view.pull(weights)
+    along, across = view.pull(weights, subgradient)
     alpha = view.smoothed_margin() * jnp.exp(jnp.minimum(view.log_scale, LOG_LARGE))
     alpha = jnp.where(alpha > 0, alpha, jnp.nan)
     excess = view.excess(weights) / alpha

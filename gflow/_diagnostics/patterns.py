@@ -70,4 +70,4 @@ def pattern_distance(flow: GradientFlow, network: PyTree, other: PyTree) -> Scal
         Sridhar and Johansen (2025), arXiv:2505.15013, for changes of patterns.
     """
     here, there = (activation_patterns(flow, net) for net in (network, other))
-    return jnp.mean(here != there)
+    return jnp.mean(here != there, dtype=float)  # of booleans: else float32

@@ -123,12 +123,18 @@ class Polar(eqx.Module):
         entropy = jnp.sum(jax.scipy.special.entr(weights))
         return jnp.where(self._exponential(alpha), entropy, near)
 
-    def pull(self, weights: Float[Array, " samples"]) -> tuple[Scalar, Scalar]:
+    def pull(
+        self, weights: Float[Array, " samples"], subgradient: PyTree | None = None
+    ) -> tuple[Scalar, Scalar]:
         r"""The parts of $J(\theta)^\top q$ along $\theta$ (signed) and across it.
 
-        Along $\theta$ it is $L \langle q, z(\theta) \rangle$ by Euler's identity.
+        Along $\theta$ it is $L \langle q, z(\theta) \rangle$ by Euler's identity. If
+        `subgradient` is given, it stands in place of $J(\theta)^\top q$.
         """
-        pull = margins_and_pullback(self.flow, self.direction)[1](weights)
+        if subgradient is None:
+            pull = margins_and_pullback(self.flow, self.direction)[1](weights)
+        else:
+            pull = _tree.parameters(subgradient)
         along = _tree.dot(self.direction, pull)
         theta = _tree.parameters(self.direction)
         across = jax.tree.map(lambda leaf, unit: leaf - along * unit, pull, theta)

@@ -10,6 +10,7 @@ from .. import _tree
 from .._flow import GradientFlow
 from .._trajectory import Trajectory
 from .active import stationary
+from .drift import drift_of
 from .model import Model
 from .outlook import outlook
 from .residuals import residuals
@@ -37,8 +38,10 @@ def limit(
     with the active margins found and repaired on the way. Every limit of the flow
     meets them, but a flow that stands still for long may only be passing by a saddle:
     so the rates at which deviations grow there are found too, and a limit is certified
-    only if none is positive. It is exact to first and second order; it is not a proof
-    in interval arithmetic.
+    only if none is positive. Where some are zero, it must be one of a surface of equals
+    on which the flow stands still: a smooth homogeneous network need not converge, see
+    `gflow.problems.mexican_hat`. The certificate is exact to first and second order; it
+    is not a proof in interval arithmetic.
 
     Args:
         flow: The data and loss that the trajectory followed.
@@ -84,7 +87,9 @@ def limit(
     root = stationary(model, theta, weights, max_steps, max_repairs)
     view = outlook(model, theta, weights, root, degree, reach, max_steps)
     found = residuals(model, view.theta, view.multipliers, degree)
-    verdict, reasons = judge(view, found, float(np.min(margins)), tolerance, reach)
+    verdict, reasons = judge(
+        view, found, drift_of(trajectory), float(np.min(margins)), tolerance, reach
+    )
     log_log_t = scale + math.log(found.margin)
     wait = math.inf if verdict == Verdict.LOCAL_MAXIMUM else view.wait
     return Limit(

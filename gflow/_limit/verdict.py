@@ -2,28 +2,36 @@
 
 import math
 
+from .drift import Drift
 from .outlook import Outlook
 from .residuals import Residuals
 from .result import Verdict
 
 
 PASSED = 1e-9  # relative: above its margin a flow cannot tend to a limit
+LASTING = 0.9  # the share of a drift that is no less than before
 
 
 def judge(
-    view: Outlook, found: Residuals, end: float, tolerance: float, reach: float
+    view: Outlook,
+    found: Residuals,
+    drift: Drift | None,
+    end: float,
+    tolerance: float,
+    reach: float,
 ) -> tuple[Verdict, list[str]]:
     """The verdict on a direction, and the sentences that give its grounds.
 
     Args:
         view: The direction, and its rates.
         found: Its residuals.
+        drift: How far the direction went lately, if known.
         end: The normalized margin at the end of the trajectory.
         tolerance: The largest residual of a limit.
         reach: The largest distance from it, in radians.
     """
     if not view.near:
-        return Verdict.NOT_YET, far(view, reach)
+        return Verdict.NOT_YET, [*far(view, reach), *wandering(drift, reach)]
     worst = max(found.stationarity, found.infeasibility)
     here = (
         f"A stationary direction of margin {found.margin:.13g} lies "
@@ -32,8 +40,11 @@ def judge(
     if worst <= tolerance and view.unstable and view.leaves:
         return Verdict.SADDLE, [here, leaving(view)]
     objection = objection_to(view, found, end, worst, tolerance)
+    turns = wandering(drift, reach)
     if objection:
-        return Verdict.NOT_YET, [here, objection]
+        return Verdict.NOT_YET, [here, objection, *turns]
+    if view.neutral and turns:  # the flow may be moving along flat directions
+        return Verdict.NOT_YET, [here, *turns]
     return Verdict.LOCAL_MAXIMUM, [here, *staying(view)]
 
 
@@ -82,6 +93,18 @@ def leaving(view: Outlook) -> str:
         f"{view.amplitude:.1e} rad, and will be large when log r has grown by about "
         f"{view.wait:.3g}. Solve on, and ask again."
     )
+
+
+def wandering(drift: Drift | None, reach: float) -> list[str]:
+    """That the direction goes on turning, if it does."""
+    if drift is None or drift.last < max(reach, LASTING * drift.before):
+        return []
+    words = (
+        f"The direction went {drift.last:.2g} rad while log r doubled last, and "
+        f"{drift.before:.2g} rad in the doubling before: as long as that does not "
+        "fall, it does not converge."
+    )
+    return [words]
 
 
 def far(view: Outlook, reach: float) -> list[str]:

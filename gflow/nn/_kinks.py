@@ -159,7 +159,7 @@ def larger(
             "For the exact kink, pass 0."
         )
     if (tape := TAPE.get()) is not None:
-        output = tape.play(jnp.stack(branches, axis=-1))
+        output = tape.play(jnp.stack(branches, axis=-1), scale, eps)
         if output is not None:
             return output
     width = jnp.asarray(eps * scale, branches[0].dtype)

@@ -6,12 +6,14 @@ of the branches' derivatives is in Clarke's subdifferential. Its weights are the
 
 import contextvars
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from .._types import Scalar
 from ._jaxprs import calls, function_name, inner_jaxprs
 
 
@@ -25,22 +27,39 @@ HIDDEN = (
 )
 
 
+class Kink(NamedTuple):
+    """One call of a kink.
+
+    Attributes:
+        branches: What it takes the maximum of, along the last axis.
+        scale: The unit of its width, that grows with the weights as the branches do.
+        eps: Its width over `scale`; 0 if it is exact.
+    """
+
+    branches: Branches
+    scale: Scalar
+    eps: Scalar
+
+
 class Tape:
-    """The branches of every kink called so far, and the gates to put in their place."""
+    """Every kink called so far, and the gates to put in their place."""
 
     def __init__(self, gates: Sequence[Branches] | None):
         self.gates = gates
-        self.branches: list[Branches] = []
+        self.kinks: list[Kink] = []
         self.trace = _trace()
 
-    def play(self, branches: Branches) -> Float[Array, "*shape"] | None:
+    def play(
+        self, branches: Branches, scale: ArrayLike, eps: ArrayLike
+    ) -> Float[Array, "*shape"] | None:
         """Record a kink; its output under the given gates, if there are any."""
         if _trace() != self.trace:
             raise ValueError(HIDDEN)
-        self.branches.append(branches)
+        unit, width = (jnp.asarray(part, branches.dtype) for part in (scale, eps))
+        self.kinks.append(Kink(branches, unit, width))
         if self.gates is None:
             return None
-        call = len(self.branches) - 1
+        call = len(self.kinks) - 1
         if call >= len(self.gates):
             raise ValueError(
                 f"`gates` must hold one array for each kink, but holds {call} and "
@@ -51,8 +70,9 @@ class Tape:
                 f"`gates[{call}]` must have the shape of its branches, "
                 f"{branches.shape}, but has {jnp.shape(self.gates[call])}."
             )
-        gate = jax.lax.stop_gradient(jnp.asarray(self.gates[call]))
-        return jnp.sum(gate * branches, axis=-1)
+        still = jax.lax.stop_gradient(branches)
+        change = jnp.sum(self.gates[call] * (branches - still), axis=-1)
+        return jnp.max(still, axis=-1) + change
 
 
 TAPE: contextvars.ContextVar[Tape | None] = contextvars.ContextVar("tape", default=None)
@@ -62,12 +82,14 @@ def with_gates(
     network: Callable,
     x: Float[Array, "*features"],
     gates: Sequence[Branches] | None = None,
-) -> tuple[PyTree, list[Branches]]:
-    r"""The output of a network, with the branches of its kinks and under given gates.
+) -> tuple[PyTree, list[Kink]]:
+    r"""The output of a network, with its kinks and under given gates.
 
-    With gates $\lambda$, constants, the kink of branches $b$ is $\sum_i \lambda_i b_i$
-    instead of their smoothed maximum. If each is one at the largest branch and zero
-    elsewhere, the output is that of the exact network (width zero).
+    With gates $\lambda$, each kink is exact, $\max_i b_i$, and its derivative is
+    $\sum_i \lambda_i b_i'$ instead of that of the larger branch. So no gates change the
+    output; all derivatives of the output are polynomials of the gates, of degree one
+    in those of each kink. If gates are one at the largest branch and zero elsewhere
+    the derivative is that of the exact network (width zero).
 
     Functions jitted inside the network run as if they were not, and scans as Python
     loops. May itself be called under `jit`, `vmap` and `grad`.
@@ -79,8 +101,7 @@ def with_gates(
             `None` for the network as it is.
 
     Returns:
-        The output, and the branches of each kink in the order of the calls; branches
-        run along the last axis.
+        The output, and the kinks in the order of the calls.
 
     Raises:
         ValueError: If `gates` do not fit, or the kinks stand under a transformation
@@ -99,12 +120,12 @@ def with_gates(
             output = network(x)
         finally:
             TAPE.reset(token)
-    if gates is not None and len(tape.branches) != len(gates):
+    if gates is not None and len(tape.kinks) != len(gates):
         raise ValueError(
-            f"`gates` must hold one array for each of the {len(tape.branches)} kinks, "
+            f"`gates` must hold one array for each of the {len(tape.kinks)} kinks, "
             f"but holds {len(gates)}."
         )
-    return output, tape.branches
+    return output, tape.kinks
 
 
 def _trace() -> object:

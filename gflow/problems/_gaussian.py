@@ -1,32 +1,16 @@
-"""Named problems: a flow and the network it starts from, the same on every machine.
+"""Problems whose weights start as independent Gaussians of variance 1 / in."""
 
-Tests, benchmarks and notebooks share them, so that their figures can be compared. All
-have two classes and scalar outputs; weights are independent Gaussians of variance
-1 / in, times `scale`. JAX must be in 64-bit mode.
-"""
-
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
-from . import data
-from ._checks import checked_count
-from ._flow import GradientFlow
-from ._losses import AbstractMarginLoss, Logistic
-from .nn import MLP, AbstractHomogeneous, DeepLinear
-
-
-LOGISTIC = Logistic()
-
-
-class Problem(NamedTuple):
-    """A flow and the network it starts from; unpacks as `flow, network = ...`."""
-
-    flow: GradientFlow
-    network: AbstractHomogeneous
+from .. import data
+from .._checks import checked_count
+from .._flow import GradientFlow
+from .._losses import AbstractMarginLoss
+from ..nn import MLP, DeepLinear
+from ._problem import LOGISTIC, Problem, require_scale
 
 
 def linear(loss: AbstractMarginLoss = LOGISTIC, scale: float = 1.0) -> Problem:
@@ -165,9 +149,5 @@ def gaussians(
     random: np.random.Generator, shapes: Sequence[tuple[int, ...]], scale: float
 ) -> list[Float64[np.ndarray, "*shape"]]:
     """Layers of independent entries of variance 1 / in, times `scale`."""
-    if not 0 < scale < math.inf:
-        raise ValueError(
-            f"`scale` must be positive and finite, but is {scale}. "
-            "For weights near zero, pass 1e-100."
-        )
+    require_scale(scale)
     return [scale * (random.normal(size=s) / np.sqrt(s[-1])) for s in shapes]

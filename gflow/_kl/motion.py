@@ -1,0 +1,81 @@
+r"""How the smoothed margin grows and the direction moves at each sample.
+
+Every term is a sum of positive parts, so that all have digits where the gap
+$a - \tilde\gamma$ is far below the rounding of $a$.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float64
+
+from .._diagnostics.polar import LOG_LARGE, Polar
+from .._flow import AbstractFlow
+from .._trajectory import Trajectory
+
+
+FEWEST = 8  # samples
+TINY = 1e-200  # radians: where the direction stands still to the last bit
+
+
+class Motion(NamedTuple):
+    r"""The flow at each sample, from the first with $\alpha > 0$ on.
+
+    Attributes:
+        log_radius: $\log r$.
+        margin: The smoothed margin $\tilde\gamma$.
+        spherical: $Q\,|P_\theta J^\top q|$, what turning adds to
+            $\mathrm d \tilde\gamma / \mathrm d \zeta$.
+        turning: $|\mathrm d\theta / \mathrm d \log r|$.
+        excess: $(B - \alpha) / R$.
+    """
+
+    log_radius: Float64[np.ndarray, " times"]
+    margin: Float64[np.ndarray, " times"]
+    spherical: Float64[np.ndarray, " times"]
+    turning: Float64[np.ndarray, " times"]
+    excess: Float64[np.ndarray, " times"]
+
+    def radial(self, degree: float) -> Float64[np.ndarray, " times"]:
+        r"""What growing adds to $\mathrm d \tilde\gamma / \mathrm d \zeta$."""
+        return degree * self.excess / self.turning
+
+    def growth(self, degree: float) -> Float64[np.ndarray, " times"]:
+        r"""$\mathrm d \tilde\gamma / \mathrm d \log r$."""
+        return degree * self.excess + self.spherical * self.turning
+
+
+def motion(flow: AbstractFlow, trajectory: Trajectory) -> tuple[int, Motion]:
+    """The first sample with positive smoothed margin, and the motion from there.
+
+    Raises:
+        ValueError: If there are not enough samples with positive smoothed margin.
+    """
+
+    def one(network, log_radius, weights):
+        view = Polar(flow, network, log_radius)
+        weights = view.weights(weights)
+        along, across = view.pull(weights)
+        shrink = jnp.exp(-jnp.minimum(view.log_scale, LOG_LARGE))
+        turning = jnp.where(along > 0, jnp.maximum(across / along, TINY), jnp.nan)
+        excess = jnp.maximum(view.excess(weights), 0.0) * shrink
+        return (
+            log_radius,
+            view.smoothed_margin(),
+            jnp.exp(view.total_weight()) * jnp.maximum(across, TINY),
+            turning,
+            excess,
+        )
+
+    found = trajectory.map(one, trajectory.log_radius, trajectory.weights)
+    found = Motion(*(np.asarray(part) for part in found))
+    bad = ~((found.margin > 0) & (found.turning > 0))
+    first = int(np.flatnonzero(bad)[-1]) + 1 if np.any(bad) else 0
+    rest = Motion(*(part[first:] for part in found))
+    if len(rest.margin) < FEWEST:
+        raise ValueError(
+            f"`trajectory` must have {FEWEST} samples at its end with positive "
+            f"smoothed margin, but has {len(rest.margin)}. Solve on."
+        )
+    return first, rest

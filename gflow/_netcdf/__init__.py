@@ -1,0 +1,5 @@
+"""Trajectories as `xarray.Dataset`s and as netCDF files."""
+
+from .dataset import dataset as dataset
+from .read import load as load
+from .write import save as save

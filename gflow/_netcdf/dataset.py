@@ -1,0 +1,92 @@
+import json
+import math
+from importlib import metadata
+
+import jax
+import numpy as np
+import xarray as xr
+
+from .. import _tree
+from .._results import RESULTS
+from .._trajectory import Trajectory
+from .layout import (
+    CURVE,
+    FORMAT,
+    SCALARS,
+    STEPS,
+    clock,
+    end_margins,
+    moving,
+    outcome,
+    settings,
+    still,
+)
+
+
+def dataset(curve: Trajectory) -> xr.Dataset:
+    """The trajectory, its dense output and its data, each array with its meaning."""
+    flow = curve.field.flow
+    variables = {
+        name: _variable(dims, getattr(curve, name), meaning)
+        for name, (dims, meaning) in CURVE.items()
+    }
+    for part in moving(curve.direction):
+        meaning = f"weights of the network{part.path}, of norm one over all weights"
+        variables[part.name] = _variable(
+            ("time", *part.dimensions(1)), part.value, meaning, path=part.path
+        )
+    for part in still(curve.direction):
+        variables[part.name] = _variable(
+            part.dimensions(), part.value, f"network{part.path}", path=part.path
+        )
+    if curve.steps is not None:
+        for name, (dims, meaning) in STEPS.items():
+            value = getattr(curve.steps, name)
+            variables[f"step_{name}"] = _variable(dims, value, meaning)
+        for name, (dims, meaning) in SCALARS.items():
+            value = getattr(curve.steps.scalars, name)
+            variables[f"step_scalar_{name}"] = _variable(dims, value, meaning)
+    for name, value, meaning in (("x", flow.x, "inputs"), ("y", flow.y, "labels")):
+        axes = tuple(f"{name}_axis_{axis}" for axis in range(1, value.ndim))
+        variables[name] = _variable(("sample", *axes), value, meaning)
+    if len(curve.tau):
+        leaves = jax.tree.leaves(_tree.parameters(curve.direction))
+        point = np.concatenate([np.asarray(leaf[-1]).ravel() for leaf in leaves])
+        variables["end_margins"] = _variable(
+            ("margin",),
+            end_margins(curve.field, point),
+            "margins of the network whose weights are the last direction",
+        )
+    variables["margin_sample"] = _variable(
+        ("margin",),
+        np.repeat(np.arange(flow.samples), flow.rivals),
+        "sample that a margin belongs to",
+    )
+    found = xr.Dataset(variables, attrs=_attributes(curve))
+    return found.set_coords(["tau", "log_t", "margin_sample"])
+
+
+def _variable(dims, value, meaning: str, **attributes: str) -> xr.Variable:
+    attributes = {"long_name": meaning, "units": "1", **attributes}
+    return xr.Variable(dims, np.asarray(value), attributes)
+
+
+def _attributes(curve: Trajectory) -> dict:
+    return {
+        "title": "gradient flow of a neural network",
+        "source": f"gflow {_version()}",
+        "gflow_format": FORMAT,
+        **settings(curve.field.flow),
+        "clock": clock(curve.field),
+        "degree": math.nan if curve.degree is None else curve.degree,
+        "result": outcome(curve.result),
+        "result_message": RESULTS[curve.result],
+        "stats": json.dumps(curve.stats, default=lambda value: value.item()),
+    }
+
+
+def _version() -> str:
+    try:
+        return metadata.version("gflow")
+    except metadata.PackageNotFoundError:  # run from its sources
+        return "(not installed)"

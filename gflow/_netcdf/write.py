@@ -1,0 +1,34 @@
+import os
+from pathlib import Path
+
+import xarray as xr
+
+from .._trajectory import Trajectory
+from .dataset import dataset
+
+
+def save(curve: Trajectory, path: str | Path) -> None:
+    """Write a trajectory; the file is complete or as it was, however this ends."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(
+            f"`path` must lie in a directory, but {path.parent} is none. Make it first."
+        )
+    if path.is_dir():
+        raise ValueError(f"`path` must be a file, but {path} is a directory.")
+    content = dataset(curve)
+    # No `tempfile`, whose files none but their owner can read.
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        # No fill value: NaN and inf are what they are.
+        encoding = {str(key): {"_FillValue": None} for key in content.variables}
+        content.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read(path: Path) -> xr.Dataset:
+    """Read a file whole, as it was written."""
+    with xr.open_dataset(path, engine="h5netcdf", decode_cf=False) as opened:
+        return opened.load()

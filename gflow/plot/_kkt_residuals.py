@@ -1,0 +1,70 @@
+import numpy as np
+from matplotlib.axes import Axes
+
+from .._diagnostics import kkt_residual
+from .._flow import GradientFlow
+from .._trajectory import Trajectory
+from ._axes import BLUE, VERMILION, axes
+from ._clock import place_in_time
+
+
+def kkt_residuals(
+    flow: GradientFlow,
+    trajectory: Trajectory,
+    *,
+    clock: str = "log_log_t",
+    ax: Axes | None = None,
+) -> Axes:
+    r"""How nearly the weights solve the max-margin problem, along a trajectory.
+
+    The residuals of stationarity, $\varepsilon$, and of complementary slackness,
+    $\delta$, of `gflow.kkt_residual`, with the multipliers of the flow. Both tend to
+    zero. They begin where all samples are fitted. Slackness has a floor of about 1e-10,
+    where the solver caps the scale of margins.
+
+    Args:
+        flow: Data and loss.
+        trajectory: What `gflow.solve` returned, of a homogeneous network.
+        clock: The axis of time, as for `over_time`.
+        ax: Where to draw; a new figure by default.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: If an argument is none of these, or no sample of the trajectory fits
+            all samples of the data.
+
+    Example:
+        `gflow.plot.kkt_residuals(flow, trajectory)`
+
+    References:
+        Lyu and Li (2020), "Gradient Descent Maximizes the Margin of Homogeneous Neural
+        Networks", arXiv:1906.05890.
+    """
+    ax = axes(ax)
+    x = place_in_time(ax, trajectory, clock)
+    if trajectory.degree is None or flow.kind == "targets":
+        raise ValueError(
+            "`trajectory` must be that of a homogeneous network that classifies: "
+            "without a degree, or under the square loss, there are no KKT residuals."
+        )
+    found = trajectory.map(
+        lambda network, rho, q: kkt_residual(flow, network, rho, q)[:2],
+        trajectory.log_radius,
+        trajectory.weights,
+    )
+    stationarity, slack = (np.asarray(part) for part in found)
+    if not np.any(np.isfinite(stationarity)):
+        raise ValueError(
+            "`trajectory` must fit all samples somewhere, but never does: its KKT "
+            "residuals are undefined. Solve for longer."
+        )
+    label = r"stationarity $\varepsilon$"
+    ax.plot(x, stationarity, color=BLUE, linewidth=1.5, label=label)
+    label = r"complementary slackness $\delta$"
+    ax.plot(x, slack, "--", color=VERMILION, linewidth=1.5, label=label)
+    ax.set_yscale("log", nonpositive="mask")
+    ax.set_ylabel("KKT residual")
+    ax.legend()
+    return ax

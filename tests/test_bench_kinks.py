@@ -1,0 +1,16 @@
+"""The smallest case of `benchmarks/kinks.py`."""
+
+import json
+
+from benchmarks import kinks
+
+
+def test_the_shortest_subgradient_shows_what_a_one_sided_one_hides(tmp_path):
+    (row,) = kinks.main((1e-5,), 15, tmp_path / "kinks.png")
+    assert row["ok"]
+    assert row["sliding"] > 0
+    assert row["best"] <= row["min_norm"] * (1 + 1e-9)
+    assert row["min_norm"] < 0.2 * row["jax"]
+    assert row["missed"] == []
+    assert (tmp_path / "kinks.png").stat().st_size > 0
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
