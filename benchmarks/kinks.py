@@ -39,6 +39,7 @@ BLUES, ORANGE, GRAY = ("#6baed6", "#08519c"), "#d95f02", "#555555"
 def toy(eps):
     """The points and weights of `gflow.problems.relu2`, with plain ReLUs."""
     flow, network = gflow.problems.relu2()
+    assert isinstance(network, gflow.nn.MLP)
     return flow, gflow.nn.MLP.from_weights(network.weights, power=1, eps=eps)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 from gflow import _tree
-from gflow._diagnostics.clarke_gates import Hull
-from gflow._diagnostics.clarke_hulls import nearest_in_cone, shortest_mixture
+from gflow._diagnostics.clarke_hulls import Hull
+from gflow._diagnostics.clarke_points import nearest_in_cone, shortest_mixture
 from gflow.nn._tape import with_gates
 from hypothesis import given, settings, strategies as st
 from jax.flatten_util import ravel_pytree

@@ -2,8 +2,10 @@
 
 import equinox as eqx
 import gflow
+import gflow.plot
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from gflow import Exponential, Until
@@ -206,3 +208,25 @@ def test_wrong_input_is_refused():
     few = run.at(tau=np.asarray(run.tau)[-3:])
     with pytest.raises(ValueError, match="`trajectory` must have 8 samples"):
         gflow.desingularize(flow, few)
+
+
+def test_pictures_show_the_power_law_and_the_bound():
+    flow, _, run = relu2_run()
+    found = gflow.desingularize(flow, run)
+    ax = gflow.plot.kl_speed(found)
+    gap, law = map(np.asarray, ax.lines[-1].get_data())
+    slope = np.diff(np.log(law)) / np.diff(np.log(gap))
+    np.testing.assert_allclose(slope, found.exponent)
+    limit = gflow.limit(flow, run).direction
+    away = run.map(lambda net: gflow.rotation(net, limit))
+    ax = gflow.plot.kl_path(found, distance=away)
+    bound, path, angle = (np.asarray(line.get_ydata()) for line in ax.lines)
+    assert len(path) == len(angle) == np.sum(found.resolved)
+    assert np.all(found.bound[found.resolved] >= angle)
+    assert bound[-1] >= path[0]
+    assert bound[0] >= path[-1]
+    with pytest.raises(ValueError, match="`found` must be what"):
+        gflow.plot.kl_speed(run)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="`distance` must have one entry a sample"):
+        gflow.plot.kl_path(found, distance=away[1:])
+    plt.close("all")

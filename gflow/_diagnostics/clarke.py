@@ -12,8 +12,9 @@ from .. import _tree
 from .._flow import GradientFlow
 from .._trajectory import Trajectory
 from .._types import Scalar
-from .clarke_gates import find_hulls, find_ties, mean_gates
-from .clarke_hulls import shortest_mixture
+from .clarke_hulls import find_hulls, mean_gates
+from .clarke_points import shortest_mixture
+from .clarke_ties import find_ties
 from .dual import dual_weights
 
 
@@ -60,7 +61,7 @@ def min_norm_subgradient(
     that makes the smallest angle with the weights.
 
     $\partial z_i$ is taken as the hull of the gradients of all branches that tie at
-    sample $i$. That holds Clarke's subdifferential, and is the same if all these kinks
+    sample $i$. It contains Clarke's subdifferential, and equals it if all these kinks
     can be moved one by one, as in two layers if the samples that tie at one unit are
     independent. The gates of a sample act for all of its margins alike.
 
@@ -99,8 +100,8 @@ def min_norm_subgradient(
 
     References:
         Clarke (1983), "Optimization and Nonsmooth Analysis". Ji and Telgarsky (2020),
-        "Directional convergence and alignment in deep learning", arXiv:2006.06657,
-        where it is written $\bar\partial$. The method is ours.
+        "Directional convergence and alignment in deep learning", arXiv:2006.06657, for
+        its use. The method is ours.
     """
     checked_active_tol(active_tol)
     if flow.kind == "targets":

@@ -1,144 +1,163 @@
-"""Points of sums of convex hulls: the shortest, and the cone over several."""
+"""Generalized gradients of a network at its samples, as hulls of their corners.
 
+A gradient is a polynomial of the gates, of degree one in those of each kink, so that
+all its values lie in the hull of those at corners, where each kink takes one branch.
+"""
+
+import dataclasses
+import itertools
+import math
 from collections.abc import Sequence
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float64
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Float64, PyTree
 
-from ..reference import nonnegative_multipliers
-from .clarke_gates import Hull
-
-
-EPS = float(np.finfo(np.float64).eps)
-NOISE = 20.0
-"""In units of the rounding of a sum: what is below pulls nowhere."""
+from .. import _tree
+from .._flow import AbstractFlow
+from .clarke_ties import Gates, Switch, Ties, gated_value
 
 
-def shortest_mixture(
-    base: Float64[np.ndarray, " weights"],
-    parts: Sequence[Float64[np.ndarray, "corners weights"]],
-) -> tuple[Float64[np.ndarray, " weights"], list[Float64[np.ndarray, " corners"]]]:
-    r"""The shortest $b + \sum_p s_p$ with each $s_p$ in the convex hull of its rows.
+MOST_CORNERS = 4096
+"""Of one sample, where the gates of kinks in several layers act on each other."""
 
-    By active sets, as in Lawson and Hanson's method: the corner that promises most
-    joins, and the shares of all that carry the point follow from least squares, whose
-    accuracy they have. Each step shortens the point, so that it ends.
+CHUNK = 64  # gradients at once
 
-    Args:
-        base: $b$.
-        parts: The rows of each $s_p$.
 
-    Returns:
-        The point, and the shares of the rows of each part, of sum one.
+@dataclasses.dataclass(frozen=True)
+class Hull:
+    r"""The generalized gradients of one margin, a sum of convex hulls.
 
-    Raises:
-        RuntimeError: If it does not end, by rounding.
-
-    References:
-        Lawson and Hanson (1974), "Solving Least Squares Problems", chapter 23. Wolfe
-        (1976), "Finding the nearest point in a polytope", Mathematical Programming 11.
+    Attributes:
+        sample: Whose.
+        base: The gradient with the gates of the exact network.
+        parts: What is added to it: one row from each part, or a mixture of its rows.
+            The first row of each is zero. All are tangent to the sphere, as they are at
+            ties by Euler's identity, since gates do not change the margin; near ties
+            what is not is dropped, lest a search for the shortest trade it for more.
+        corners: The switches, and their options, that each row of each part stands for.
     """
-    if not parts:
-        return base, []
-    part = np.repeat(np.arange(len(parts)), [len(rows) for rows in parts])
-    first = np.searchsorted(part, np.arange(len(parts)))
-    # The triangular factor has the same lengths in as few dimensions as there are rows.
-    _, triangle = np.linalg.qr(np.vstack([base, *parts]).T)
-    origin, rows = triangle[:, 0], triangle[:, 1:].T
-    lengths = np.linalg.norm(rows, axis=1)
-    noise = NOISE * EPS * (np.linalg.norm(origin) + np.sum(lengths))
-    spans = np.maximum(np.maximum.reduceat(lengths, first)[part], 1e-300)
 
-    shares = np.zeros(len(part))
-    shares[first] = 1.0
-    stuck = np.zeros(len(part), bool)
-    for _ in range(100 * len(part)):
-        point = origin + shares @ rows
-        pulls = rows @ point
-        levels = np.add.reduceat(shares * pulls, first)
-        gains = np.where((shares > 0) | stuck, 0.0, (levels[part] - pulls) / spans)
-        best = np.argmax(gains)
-        if gains[best] <= noise:
-            full = base + shares @ np.vstack(parts)
-            return full, np.split(shares, first[1:])
-        trial = _settled(origin, rows, part, shares, int(best))
-        shorter = np.linalg.norm(origin + trial @ rows) < np.linalg.norm(point)
-        stuck = np.zeros_like(stuck) if shorter else stuck
-        stuck[best] = not shorter
-        shares = trial if shorter else shares
-    raise RuntimeError(
-        f"The shortest of {len(part)} generalized gradients was not found: they are "
-        "dependent to the last digits. Lower `active_tol`."
-    )
+    sample: int
+    base: Float64[np.ndarray, " weights"]
+    parts: list[Float64[np.ndarray, "corners weights"]]
+    corners: list[list[list[tuple[Switch, int]]]]
 
-
-def nearest_in_cone(
-    target: Float64[np.ndarray, " weights"], hulls: Sequence[Hull]
-) -> tuple[Float64[np.ndarray, " hulls"], Float64[np.ndarray, " weights"]]:
-    r"""The point of a cone over hulls that is nearest to a vector.
-
-    $\sum_h \lambda_h g_h$ with $\lambda \geq 0$ and $g_h$ in hull $h$: non-negative
-    least squares over corners, joined by the farthest corner of each hull along the
-    residual until none leads on.
-
-    Args:
-        target: The vector.
-        hulls: One for each multiplier.
-
-    Returns:
-        $\lambda$, and the residual.
-    """
-    owners: list[int] = []
-    corners: list[np.ndarray] = []
-    best, rest = np.zeros(len(hulls)), target
-    while True:
-        known = len(corners)
-        for owner, hull in enumerate(hulls):
-            corner = hull.farthest(rest)
-            size = np.linalg.norm(corner) * np.linalg.norm(target)
-            if corner @ rest > NOISE * EPS * size:
-                owners.append(owner)
-                corners.append(corner)
-        if len(corners) == known:
-            return best, rest
-        multipliers = nonnegative_multipliers(target, np.stack(corners))
-        residual = target - multipliers @ np.stack(corners)
-        if np.linalg.norm(residual) >= np.linalg.norm(rest):
-            return best, rest
-        best, rest = np.bincount(owners, multipliers, len(hulls)), residual
-
-
-def _settled(origin, rows, part, shares, joining: int) -> Float64[np.ndarray, " rows"]:
-    """The shares once a row has joined those that carry the point."""
-    carrying = shares > 0
-    carrying[joining] = True
-    while True:
-        target = _carried(origin, rows, part, shares, carrying)
-        falling = carrying & (target <= 0)
-        if not np.any(falling):
-            return target
-        room = shares - target
-        steps = np.where(
-            falling & (room > 0), shares / np.where(room > 0, room, 1), 1.0
+    def farthest(
+        self, direction: Float64[np.ndarray, " weights"]
+    ) -> Float64[np.ndarray, " weights"]:
+        """The corner that lies farthest in a direction."""
+        return sum(
+            (part[np.argmax(part @ direction)] for part in self.parts), self.base
         )
-        leaving = np.flatnonzero(falling)[np.argmin(steps[falling])]
-        shares = np.maximum(shares + steps[leaving] * (target - shares), 0.0)
-        shares[leaving] = 0.0
-        carrying[leaving] = False
 
 
-def _carried(
-    origin, rows, part, shares, carrying: Bool[np.ndarray, " rows"]
-) -> Float64[np.ndarray, " rows"]:
-    """The shares, of any sign, of the shortest point that some rows carry."""
-    order = np.lexsort((-np.where(carrying, shares, -1.0), part))
-    first = order[np.searchsorted(part, np.unique(part))]  # the largest of each part
-    free = carrying.copy()
-    free[first] = False
-    differences = rows[free] - rows[first][part[free]]
-    start = origin + np.sum(rows[first], axis=0)
-    moved = np.linalg.lstsq(differences.T, -start)[0]
-    target = np.zeros(len(part))
-    target[free] = moved
-    target[first] = 1 - np.bincount(part[free], moved, len(first))
-    return target
+def find_hulls(
+    flow: AbstractFlow,
+    network: PyTree,
+    ties: Ties,
+    samples: Bool[np.ndarray, " samples"],
+    cotangents: Float64[np.ndarray, "samples each rivals"],
+) -> list[Hull]:
+    """The generalized gradients of functions of the margins of each sample.
+
+    Args:
+        flow: The samples.
+        network: Of norm one.
+        ties: Its ties.
+        samples: Those that are asked for.
+        cotangents: The derivatives of the functions, so many a sample.
+    """
+    theta = np.asarray(ravel_pytree(_tree.parameters(network))[0])
+    asked = np.flatnonzero(samples)
+    plans = {
+        int(i): _plan(ties.switches[i], bool(ties.apart[i]), int(i)) for i in asked
+    }
+    flips = [
+        (i, flip)
+        for i, plan in plans.items()
+        for flip in [[], *(corner for part in plan for corner in part[1:])]
+    ]
+    each = range(cotangents.shape[1])
+    jobs = [(i, flip, cotangents[i, k]) for i, flip in flips for k in each]
+    rows = _gradients(flow, network, ties.gates, jobs)
+    rows, hulls, start = rows.reshape(len(flips), len(each), -1), [], 0
+    for i, plan in plans.items():
+        count = 1 + sum(len(part) - 1 for part in plan)
+        own = rows[start : start + count]
+        start += count
+        ends = np.cumsum([1, *(len(part) - 1 for part in plan)])
+        for k in each:
+            base, found = own[0, k], []
+            for begin, end in itertools.pairwise(ends):
+                change = own[begin:end, k] - base
+                change -= np.outer(change @ theta, theta)
+                found.append(np.vstack([0 * base, change]))
+            hulls.append(Hull(i, base, found, plan))
+    return hulls
+
+
+def mean_gates(
+    ties: Ties, hulls: Sequence[Hull], shares: Sequence[Sequence[np.ndarray]]
+) -> Gates:
+    """The gates that mixtures of corners have in the mean."""
+    gates = [array.copy() for array in ties.gates]
+    for hull, mixture in zip(hulls, shares, strict=True):
+        for part, weights in zip(hull.corners, mixture, strict=True):
+            for switch in {switch for corner in part for switch, _ in corner}:
+                gates[switch.call][hull.sample][switch.entry] = 0.0
+            for corner, weight in zip(part, weights, strict=True):
+                for switch, option in corner:
+                    gates[switch.call][hull.sample][switch.entry][option] += weight
+    return gates
+
+
+def _plan(switches: list[Switch], apart: bool, sample: int):
+    """The corners of each part of a hull; the first is that of the exact network."""
+    if apart:
+        return [[[(one, option)] for option in one.options] for one in switches]
+    count = math.prod(len(switch.options) for switch in switches)
+    if count > MOST_CORNERS:
+        raise ValueError(
+            f"`active_tol` must leave at most {MOST_CORNERS} combinations of gates a "
+            f"sample where kinks of several layers tie, but sample {sample} has "
+            f"{count:.0e}. Lower it, or the `eps` of the network."
+        )
+    combinations = itertools.product(*(switch.options for switch in switches))
+    return [[list(zip(switches, each, strict=True)) for each in combinations]]
+
+
+def _gradients(flow, network, gates: Gates, jobs) -> Float64[np.ndarray, "jobs _"]:
+    """Gradients with some gates flipped, `CHUNK` at once."""
+    found = []
+    for start in range(0, len(jobs), CHUNK):
+        chunk = jobs[start : start + CHUNK]
+        padded = [*chunk, *[chunk[0]] * (CHUNK - len(chunk))]
+        index = np.array([i for i, _, _ in padded])
+        flipped = [array[index] for array in gates]
+        for row, (_, corner, _) in enumerate(padded):
+            for switch, option in corner:
+                flipped[switch.call][row][switch.entry] = 0.0
+                flipped[switch.call][row][switch.entry][option] = 1.0
+        cotangents = np.stack([cotangent for _, _, cotangent in padded])
+        rows = _rows(flow, network, jnp.asarray(index), flipped, cotangents)
+        found.append(np.asarray(rows)[: len(chunk)])
+    return np.concatenate(found)
+
+
+@eqx.filter_jit
+def _rows(flow, network, index, gates, cotangents) -> Float[Array, "rows weights"]:
+    """The gradients of some samples under given gates."""
+    moving, still = _tree.partition(network)
+
+    def one(i, gates, cotangent):
+        def value(moving):
+            whole = eqx.combine(moving, still)
+            return gated_value(flow, whole, gates, flow.x[i], flow.y[i], cotangent)
+
+        return ravel_pytree(jax.grad(value)(moving))[0]
+
+    return jax.vmap(one)(index, gates, cotangents)

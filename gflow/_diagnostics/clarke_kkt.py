@@ -8,8 +8,9 @@ from .. import _tree
 from .._flow import GradientFlow
 from .._trajectory import Trajectory
 from .clarke import checked_active_tol, networks_along
-from .clarke_gates import exact_kinks, find_hulls, find_ties
-from .clarke_hulls import nearest_in_cone
+from .clarke_hulls import find_hulls
+from .clarke_points import nearest_in_cone
+from .clarke_ties import exact_kinks, find_ties
 from .kkt import KKTResidual
 from .polar import Polar
 

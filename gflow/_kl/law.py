@@ -7,7 +7,8 @@ import numpy as np
 from .fit import Fit, Samples, fit
 
 
-FEWEST = 6  # samples in a fit
+FEWEST = 5  # samples in a fit that others are compared with
+WITHIN = 4  # a fit is compared with those to this part of its samples or more
 SIGMAS = 2.0  # by how many errors the exponent is raised to be safe
 SLOWEST = 0.25  # corrections to the law decay at least like the gap to this power
 
@@ -20,8 +21,8 @@ class Law(NamedTuple):
         error: The uncertainty of its exponent.
         count: How many samples it was fitted to, the last ones.
         safe_exponent: The exponent raised by twice its error; from 0 to 1.
-        safe_tail: The path past the last sample at this exponent, or by the later half
-            of the samples, whichever is longer; may be infinite.
+        safe_tail: The path past the last sample at this exponent, or by the law of
+            fewer samples, whichever is longer; may be infinite.
     """
 
     fit: Fit
@@ -38,39 +39,44 @@ def power_law(samples: Samples, decades: float) -> Law:
         samples: The flow near the end.
         decades: How many powers of ten of the gap to read at most, before the last.
     """
-    best, count, total = None, FEWEST, len(samples.fallen)
-    while True:
-        found, error = with_error(samples.last(count))
-        if best is None or error < best[1]:
-            best = found, error, count
-        far = samples.fallen[-count] + found.rest > 10**decades * found.rest
-        if far or count == total:
-            break
-        count = min(count + count // 2, total)
-    found, error, count = best
-    window = samples.last(count)
+    total = len(samples.fallen)
+    fits = [(FEWEST, fit(samples.last(FEWEST)))]
+    errors = [np.inf]
+    far = False
+    while not far and fits[-1][0] < total:
+        count = min(fits[-1][0] * 3 // 2, total)
+        window = samples.last(count)
+        found = fit(window)
+        errors.append(error_of(found, window, fits))
+        fits.append((count, found))
+        far = window.fallen[0] + found.rest > 10**decades * found.rest
+    best = int(np.argmin(errors))
+    (count, found), error = fits[best], errors[best]
     high = min(found.exponent + SIGMAS * error, 1.0)
-    tails = fit(window, high).path(), fit(later_half(window)).path()
-    return Law(found, error, count, max(high, 0.0), max(tails))
+    laws = [found, fit(samples.last(count), high)]
+    laws += [fewer for number, fewer in fits[:best] if WITHIN * number >= count]
+    tail = max(law.path() for law in laws)
+    return Law(found, error, count, max(high, 0.0), tail)
 
 
-def with_error(samples: Samples) -> tuple[Fit, float]:
-    """A fit, and the error of its exponent.
+def error_of(found: Fit, window: Samples, fewer: list[tuple[int, Fit]]) -> float:
+    """The error of the exponent of a fit.
 
-    The error joins three: that of the fit; what errors of the samples do that grow
-    steadily; and the change of the exponent when only the later half of the samples is
-    fitted, continued to gap zero as a power of the gap: far from the end there is no
-    power law.
+    It joins three: that of the fit; what errors of the samples do that grow steadily;
+    and the change of the exponent against fits to fewer samples, continued to gap zero
+    as a power of the gap: far from the end there is no power law.
+
+    Args:
+        found: The fit.
+        window: The samples that it was fitted to.
+        fewer: How many of them other fits took, the last ones, and these fits.
     """
-    found, late = fit(samples), fit(later_half(samples))
-    gap = np.log(samples.fallen + found.rest)
-    steady = np.max(samples.spread) / (gap[0] - gap[-1])
-    nearer = np.mean(gap) - np.mean(gap[-len(later_half(samples).fallen) :])
-    drift = abs(late.exponent - found.exponent)
-    drift /= min(1.0, float(np.expm1(SLOWEST * nearer)))
-    return found, float(np.linalg.norm([found.deviation, steady, drift]))
-
-
-def later_half(samples: Samples) -> Samples:
-    """The later half of samples, five at least."""
-    return samples.last(max(FEWEST - 1, len(samples.fallen) // 2))
+    gap = np.log(window.fallen + found.rest)
+    steady = np.max(window.spread) / (gap[0] - gap[-1])
+    drifts = [
+        abs(other.exponent - found.exponent)
+        / min(1.0, float(np.expm1(SLOWEST * (np.mean(gap) - np.mean(gap[-count:])))))
+        for count, other in fewer
+        if WITHIN * count >= len(gap)
+    ]
+    return float(np.linalg.norm([found.deviation, steady, max(drifts)]))

@@ -27,9 +27,9 @@ class Desingularization:
         exponent: $\kappa$ in $\mathrm d\tilde\gamma / \mathrm d\zeta \approx
             C (a - \tilde\gamma)^\kappa$ near the end. Below 1 the path is finite.
         exponent_error: Its uncertainty: the standard error of the fit, the two
-            measurements of the path (see `discord`), and how much the exponent of the
-            later half of the samples differs, taken larger the less the gap falls in
-            between, as if corrections to the law decayed like its fourth root.
+            measurements of the path (see `discord`), and how much the exponents of
+            fewer samples differ, taken larger the less the gap falls in between, as if
+            corrections to the law decayed like its fourth root.
         factor: $C$.
         fitted: The samples that the exponent was fitted to.
         tail: The path past the last resolved sample, by the power law; an estimate.

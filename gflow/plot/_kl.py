@@ -33,10 +33,9 @@ def kl_speed(found: Desingularization, *, ax: Axes | None = None) -> Axes:
     gap, speed = found.gap[found.resolved], found.speed[found.resolved]
     window = found.fitted[found.resolved]
     ax.plot(gap, speed, color=GRAY, linewidth=1)
-    ax.plot(gap, speed, ".", color=BLUE, label="samples of the run")
-    ax.plot(
-        gap[window], speed[window], "o", color=BLUE, fillstyle="none", label="fitted"
-    )
+    ax.plot(gap, speed, ".", color=BLUE, markersize=4, label="samples of the run")
+    ring = {"color": BLUE, "fillstyle": "none", "markersize": 7, "markeredgewidth": 0.6}
+    ax.plot(gap[window], speed[window], "o", label="fitted", **ring)
     ends = np.array([gap[-1] / 3, gap[window][0] * 10])
     law = found.factor * ends**found.exponent
     name = rf"$\kappa = {found.exponent:.4g} \pm {found.exponent_error:.1g}$"
@@ -73,7 +72,8 @@ def kl_path(
     name = r"bound $\Psi(a - \tilde\gamma)$"
     ax.plot(fine, found.psi(fine), color=VERMILION, linewidth=1.5, label=name)
     name = r"path that remains, $\zeta_\infty - \zeta$"
-    ax.plot(gap, found.remaining[found.resolved], ".", color=BLUE, label=name)
+    path = found.remaining[found.resolved]
+    ax.plot(gap, path, ".", color=BLUE, markersize=4, label=name)
     if distance is not None:
         distance = np.asarray(distance, dtype=float)
         if distance.shape != found.gap.shape:
