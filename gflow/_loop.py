@@ -31,6 +31,9 @@ FIRST_STEP = 1.0
 """The share of the tolerance that the first step is guessed to use. Bold, since a guess
 too long costs one step, and one too short a step for each factor of five."""
 
+SHRINK = 0.5
+"""A step after one that was accepted is not shorter for the sake of its stages."""
+
 LONGEST = 1e280
 """The longest step: where nothing moves, steps would grow past all bounds."""
 
@@ -200,6 +203,8 @@ def _attempt(field, solver, control, levels, carry):
             kink, keep, length, next_length, control.factormax, scaled,
             dense_info["k"],
         )  # fmt: skip
+        longest = jnp.maximum(solver_state.growth, SHRINK) * length
+        next_length = jnp.where(keep, jnp.minimum(next_length, longest), next_length)
     next_length = jnp.minimum(next_length, LONGEST)
     if isinstance(solver_state, SampleSpaceState):
         spent = solver_state.gradients - carry.solver_state.gradients

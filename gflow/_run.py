@@ -22,7 +22,7 @@ from ._trajectory import Sample, Steps
 from ._until import SaveAt, Until
 
 
-MAGIC = b"gflow checkpoint 3\n"
+MAGIC = b"gflow checkpoint 4\n"
 
 
 class Mark(NamedTuple):

@@ -1,12 +1,17 @@
 """The weights of a stage solve their equation, however sharp the softmin."""
 
+import equinox as eqx
 import gflow
+import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
 from gflow._solvers._dual import solve_weights, wright_omega
 from hypothesis import given, strategies as st
+
+
+solve = eqx.filter_jit(solve_weights)
 
 
 @given(x=st.floats(-600.0, 1e15))
@@ -37,6 +42,23 @@ def flow_of(name):
 # Under clocks of time, where weights are not normalized, margins are never scaled up.
 DUALS = [("simplex", s) for s in (-30.0, 0.0, 10.0, 23.0)]
 DUALS += [("positive", s) for s in (-30.0, -2.0, 0.0)]
+
+
+@given(seed=st.integers(0, 999), log_scale=st.floats(3.0, 14.0))
+def test_a_poor_guess_is_no_obstacle(seed, log_scale):
+    # 160 margins that pull together, and weights that are far from theirs.
+    flow = gflow.GradientFlow(gflow.CrossEntropy(), np.ones((40, 1)), np.arange(40) % 5)
+    random = np.random.default_rng(seed)
+    root = (random.normal(size=(160, 200)) + random.uniform(0, 2)) / 10
+    shift = 10 ** random.uniform(-3, -1) * random.normal(size=160)
+    guess = jax.nn.softmax(random.uniform(0, 20) * random.normal(size=160))
+    gram, scale, eta = jnp.asarray(root @ root.T), np.exp(log_scale), 100.0
+    q, _ = solve(
+        flow, "simplex", guess, jnp.asarray(shift), gram, scale, jnp.asarray(0.0),
+        jnp.asarray(eta), jnp.asarray(1e-9),
+    )  # fmt: skip
+    residual = np.log(q) - flow.log_weights(scale * (shift + eta * gram @ q))
+    assert np.ptp(np.asarray(residual)[np.asarray(q) > 1e-9]) <= 1e-3
 
 
 @pytest.mark.parametrize("name", FLOWS)

@@ -13,14 +13,31 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._flow import AbstractFlow
+from .._logs import log_sum_exp
 from .._types import Scalar
 from ._newton import solve_newton
 from ._positive import solve_positive
 
 
-MAX_ITERATIONS = 30
-FLOOR = 1e-280
-"""The least weight that is kept: a logarithm must stay finite."""
+MAX_ITERATIONS = 50
+FLOOR, HUGE = 1e-280, 1e280
+"""The least and greatest weights that are kept: logarithms must stay finite."""
+
+LOG_HUGE = 600.0
+
+CROWD = 128
+"""With more weights than this, the guards against overshooting together are worth the
+time that they take to compile and run."""
+
+SHARES = np.asarray([1.0, 0.5, 0.25, 0.1, 0.03])
+"""Of Newton's step, among which the best is taken where the step by weight fails."""
+
+LEAST_LEFT = 0.1
+"""What any of them leaves of each weight."""
+
+BOLD, NEAR, SHARPEN = 10, 1.0, 6.0
+"""If so many iterations have not come this near the solution, begin again at a scale of
+one, and sharpen the margins by this factor whenever that near."""
 
 WEIGHT_DROP = 1e-2
 """A predicted weight is at least this much of the last: an extrapolation may go below
@@ -48,14 +65,19 @@ def solve_weights(
     eta: Scalar,
     tolerance: Scalar,
 ) -> tuple[Float[Array, " m"], Int[Array, ""]]:
-    r"""Newton's method on $\log q + c - \log g(R(b + \eta K q)) = 0$.
+    r"""Newton's method on $r = \log q + c - \log g(R(b + \eta K q)) = 0$.
 
-    Three things make it safe at any scale. Adding a constant to $K$ changes only the
+    Six things make it safe at any scale. Adding a constant to $K$ changes only the
     multiplier $c$, since $\sum \mathrm dq = 0$: it lifts the direction $q$, which $K$
-    loses as the flow converges, and a Cholesky factor serves. Each weight moves not by
-    its Newton step but to where $\log q_i + A_i q_i$ takes its predicted value
-    ($A_i = \eta R s_i K_{ii}$): an exponential law where the weight is small, a linear
-    one where it is large, both solved by the Wright omega function. And the error is
+    loses as the flow converges, and a Cholesky factor serves. The slope of the
+    logarithm is taken between $q$ and its goal $p = q e^{-r}$: their logarithmic mean
+    stands where Newton's method has $q$. Each weight moves not by its Newton step but
+    to where $\log q_i + A_i q_i$ takes its predicted value ($A_i = \eta R s_i K_{ii}$):
+    an exponential law where the weight is small, a linear one where it is large, both
+    solved by the Wright omega function. Coupled weights may still overshoot together:
+    if the distance $\sum (q - p)(\log q - \log p)$ of Jeffreys does not halve, several
+    shares of the Newton step are tried and the best of all is taken. If that does not
+    come near, it begins again with blunt margins, and sharpens them. And the error is
     measured in the motion of the stage, $\eta (\mathrm dq^\top K \mathrm dq)^{1/2}$, so
     that weights which degenerate constraints leave undetermined do not count.
 
@@ -83,20 +105,48 @@ def solve_weights(
     lift = jnp.sum(diagonal) / m + 1e-300
     lifted = gram + lift if dual == "simplex" else gram
     diagonal = jnp.maximum(diagonal, 1e-12 * lift)
-    rate = eta * scale
+
+    weights = jnp.maximum(weights, FLOOR)
+    first = gram @ weights
+    mild = jnp.minimum(scale, 1.0)
+    crowded = m > CROWD
+
+    def compare(q, image, scale):
+        """The residual, the distance it amounts to, and the margins."""
+        margins = scale * (shift + eta * image)
+        goal = flow.log_weights(margins)
+        goal = goal - log_sum_exp(goal) if dual == "simplex" else goal + offset
+        residual = jnp.log(q) - goal
+        return residual, jnp.sum(_gap(q, residual) * residual), margins
+
+    def admitted(new):
+        new = new / jnp.sum(new) if dual == "simplex" else new
+        return jnp.clip(new, FLOOR, HUGE)
+
+    def best_share(q, dq, new, sharp):
+        def share_of_it(share):
+            return admitted(jnp.maximum(q + share * dq, LEAST_LEFT * q))
+
+        news = jnp.concatenate([jax.vmap(share_of_it)(SHARES), new[None]])
+        images = news @ gram
+        distances = jax.vmap(compare, (0, 0, None))(news, images, sharp)[1]
+        best = jnp.nanargmin(distances)
+        return news[best], images[best], distances[best]
 
     def step(carry):
-        q, image, count, _ = carry
-        margins = scale * (shift + eta * image)
-        residual = jnp.log(q) - flow.log_weights(margins)
-        if dual == "simplex":
-            residual = residual - jnp.dot(q, residual)
-        else:
-            residual = residual - offset
+        q, image, sharp, near, count, _ = carry
+        if crowded:
+            again = (count == BOLD) & ~near
+            q, image = jnp.where(again, weights, q), jnp.where(again, first, image)
+            sharp = jnp.where(again, mild, sharp)
+        residual, distance, margins = compare(q, image, sharp)
         slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
-        right = q[:, None] * jnp.stack([residual, jnp.ones(m)], axis=1)
-        solved = solve_newton(rate, lifted, q, decay, shares, right)
+        flat = jnp.abs(residual) < 1e-6
+        mean = jnp.where(flat, q, _gap(q, residual) / jnp.where(flat, 1.0, residual))
+        mean = jnp.clip(mean, FLOOR, HUGE)
+        right = mean[:, None] * jnp.stack([residual, jnp.ones(m)], axis=1)
+        solved = solve_newton(eta * sharp, lifted, mean, decay, shares, right)
         if dual == "simplex":
             change, per_multiplier = jnp.sum(solved, axis=0)
             multiplier = -(1 - jnp.sum(q) + change) / per_multiplier
@@ -104,26 +154,45 @@ def solve_weights(
         else:
             dq = -solved[:, 0]
 
-        stiffness = jnp.maximum(rate * decay * diagonal, FLOOR)
-        target = jnp.log(q) + dq / q + stiffness * (q + dq)
+        stiffness = jnp.maximum(eta * sharp * decay * diagonal, FLOOR)
+        target = jnp.log(q) + dq / mean + stiffness * (q + dq)
         product = wright_omega(target + jnp.log(stiffness))
         new = jnp.where(product > 1, product / stiffness, jnp.exp(target - product))
-        if dual == "simplex":
-            new = new / jnp.sum(new)
-        new = jnp.maximum(new, FLOOR)
-        motions = jnp.stack([new - q, dq])
-        images = motions @ gram
-        moved = jnp.sum(jnp.sqrt(jnp.maximum(jnp.sum(motions * images, axis=1), 0.0)))
-        return new, image + images[0], count + 1, eta * moved
+        new = admitted(new)
+        motion_image, step_image = jnp.stack([new - q, dq]) @ gram
+        new_image = image + motion_image
+        error = eta * (_size(new - q, motion_image) + _size(dq, step_image))
+        if crowded:
+            found = compare(new, new_image, sharp)[1]
+            new, new_image, found = jax.lax.cond(
+                found <= jnp.maximum(distance / 2, 1e-20),
+                lambda: (new, new_image, found),
+                lambda: best_share(q, dq, new, sharp),
+            )
+            error = jnp.where(sharp == scale, error, jnp.inf)
+            near = found < NEAR
+            sharp = jnp.where(near, jnp.minimum(SHARPEN * sharp, scale), sharp)
+        return new, new_image, sharp, near, count + 1, error
 
     def unfinished(carry) -> Bool[Array, ""]:
         *_, count, error = carry
         return (count < MAX_ITERATIONS) & ~(error <= tolerance)
 
-    weights = jnp.maximum(weights, FLOOR)
-    start = (weights, gram @ weights, jnp.zeros((), int), jnp.full((), jnp.inf))
-    q, _, count, _ = jax.lax.while_loop(unfinished, step, start)
+    start = (
+        weights, first, scale, jnp.asarray(False), jnp.asarray(0), jnp.asarray(jnp.inf)
+    )  # fmt: skip
+    q, *_, count, _ = jax.lax.while_loop(unfinished, step, start)
     return q, count
+
+
+def _size(motion: Float[Array, " m"], image: Float[Array, " m"]) -> Scalar:
+    """How far the stage moves with its weights, from their image under $K$."""
+    return jnp.sqrt(jnp.maximum(jnp.dot(motion, image), 0.0))
+
+
+def _gap(q: Float[Array, " m"], residual: Float[Array, " m"]) -> Float[Array, " m"]:
+    """How far weights are above those that the margins ask for."""
+    return -q * jnp.expm1(-jnp.maximum(residual, -LOG_HUGE))
 
 
 def wright_omega(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -44,7 +44,12 @@ def solve_newton(
     m = q.shape[0]
     diagonal = shares is None
     rivals = 1 if diagonal else shares.shape[1]
-    shares, decay = (None, decay) if diagonal else (jnp.ravel(shares), jnp.ones(m))
+    if not diagonal:
+        # Symmetric also where q is a guess, not in proportion to p within a sample.
+        totals = jnp.sum(shares, axis=1, keepdims=True)
+        parts = q.reshape(-1, rivals)
+        parts = parts / jnp.sum(parts, axis=1, keepdims=True)
+        shares, decay = jnp.ravel(totals * parts), jnp.ones(m)
 
     def on(gram, square, shares, add_up, right):
         root = _Root(square, shares, add_up)

@@ -39,17 +39,27 @@ DUAL_TOLERANCE = 0.03
 ROUNDS, ROUND = 3, 12
 """How many models a stage may take with few weights, and iterations with each."""
 
+LOOK = 8
+"""With many weights a stage is given up when its last iterations, so many, show that it
+will not converge in time: otherwise failures would cost more than successes."""
+
+EASY = 0.6
+"""The share of `max_iterations` for the stages of a step to aim at. The number grows
+faster than the step, and a step that fails for want of iterations is lost."""
+
 
 class SampleSpaceState(eqx.Module):
     """What a step hands to the next: velocity, weights, a count of gradients.
 
-    And whether the curvature of the network was `stiff`, so that it is worth forming.
+    And whether the curvature of the network was `stiff`, so that it is worth forming,
+    and by which factor the next step may be longer, for its stages to converge.
     """
 
     velocity: State
     weights: Float[Array, " samples"]
     gradients: Int[Array, ""]
     stiff: Bool[Array, ""]
+    growth: Float[Array, ""]
 
 
 class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
@@ -83,7 +93,10 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         del terms, t0, t1
         weights = args.weights(y0)
         velocity, _ = args.velocity(y0[:-1], weights)
-        return SampleSpaceState(velocity, weights, jnp.asarray(1), jnp.asarray(False))
+        any_length = jnp.asarray(jnp.inf)
+        return SampleSpaceState(
+            velocity, weights, jnp.asarray(1), jnp.asarray(False), any_length
+        )
 
     def func(self, terms, t0, y0, args):
         return terms.vf(t0, y0, args)
@@ -96,7 +109,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         eta = length * table.gamma
 
         def stage(i, carry):
-            slopes, weights, model, _, q, count, ok = carry
+            slopes, weights, model, _, q, count, most, ok = carry
             base = start + length * (a[i] @ slopes)
             guess = base + eta * (predictor[i] @ slopes)
             q = predict_weights(args.dual, predictor[i] @ weights, q)
@@ -105,7 +118,8 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
                 args, model, base, guess, q, eta, early, ok
             )
             slopes = slopes.at[i].set((point - base) / eta)
-            return slopes, weights.at[i].set(q), model, point, q, count + used, ok
+            weights, most = weights.at[i].set(q), jnp.maximum(most, used)
+            return slopes, weights, model, point, q, count + used, most, ok
 
         slopes = jnp.zeros((stages, start.size)).at[0].set(solver_state.velocity)
         q = solver_state.weights
@@ -113,15 +127,24 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         linear = args.linearize(y0, solver_state.velocity)
         model = flat_model(linear, args.damping(solver_state.velocity, eta))
         count = solver_state.gradients + 1  # the per-sample gradients of the model
-        carry = (slopes, weights, model, start, q, count, jnp.asarray(True))
-        slopes, _, model, end, q, count, ok = jax.lax.fori_loop(1, stages, stage, carry)
+        none, ok = jnp.asarray(0), jnp.asarray(True)
+        carry = (slopes, weights, model, start, q, count, none, ok)
+        slopes, _, model, end, q, count, most, ok = jax.lax.fori_loop(
+            1, stages, stage, carry
+        )
         error = jnp.where(ok, length * (jnp.asarray(table.error) @ slopes), jnp.inf)
         dense_info = {"y0": y0, "y1": end, "k": length * slopes}
         result = dfx.RESULTS.where(
             ok, dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence
         )
-        state = SampleSpaceState(slopes[-1], q, count, model.stiff)
+        aim = jnp.inf if self._few(args, y0) else EASY * self.max_iterations
+        growth = aim / jnp.maximum(most, 1)
+        state = SampleSpaceState(slopes[-1], q, count, model.stiff, growth)
         return end, error, dense_info, state, result
+
+    def _few(self, field, state) -> bool:
+        """Whether the curvature of the network may be formed."""
+        return state.size - 1 <= FEW_WEIGHTS and not field.bends
 
     def _solve_stage(self, field, model, base, guess, weights, eta, early, ok):
         """The solution of one stage: point, weights, model, gradients used, success.
@@ -130,7 +153,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         anew at the iterate (the first too, if it is `early` known to be needed). After
         a failure (`ok` false) the other stages are not worth it.
         """
-        few = base.size - 1 <= FEW_WEIGHTS and not field.bends
+        few = self._few(field, base)
         rounds, length = (ROUNDS, ROUND) if few else (1, self.max_iterations)
 
         def attempt(carry):
@@ -163,7 +186,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         unit = field.unit(base)
 
         def iterate(carry):
-            point, q, history, count, error = carry
+            point, q, history, count, error, best, mark = carry
             direction = point[:-1]
             velocity, margins = field.velocity(direction, q)
             model = given
@@ -184,16 +207,22 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             residual = mapped - point
             error = two_norm(residual) / unit
             point, history = accelerate(history, mapped, residual)
-            return point, new_q, history, count + 1, error
+            # The best error of each `LOOK` iterations against that of those before.
+            best, look = jnp.minimum(best, error), (count + 1) % LOOK == 0
+            blocks_left = (most - count - 1) / LOOK
+            hopeless = look & (best * (best / mark) ** blocks_left > self.stage_tol)
+            error = jnp.where(hopeless & (error > self.stage_tol), jnp.inf, error)
+            mark = jnp.where(look, best, mark)
+            return point, new_q, history, count + 1, error, best, mark
 
         def unfinished(carry):
-            *_, count, error = carry
+            *_, count, error, _, _ = carry
             going = (count == 0) | (jnp.isfinite(error) & (error > self.stage_tol))
             return going & (count < most)
 
-        history = empty_history(self.memory, base.size)
-        start = (point, q, history, jnp.asarray(0), jnp.asarray(jnp.inf))
-        point, q, _, count, error = jax.lax.while_loop(unfinished, iterate, start)
+        history, far = empty_history(self.memory, base.size), jnp.asarray(jnp.inf)
+        start = (point, q, history, jnp.asarray(0), far, far, far)
+        point, q, _, count, error, _, _ = jax.lax.while_loop(unfinished, iterate, start)
         return point, q, count, error
 
 
