@@ -92,3 +92,4 @@ from ._solvers import (
 )
 from ._trajectory import Trajectory as Trajectory
 from ._until import SaveAt as SaveAt, Until as Until
+from .nn import KinkWarning as KinkWarning

@@ -22,6 +22,7 @@ from ._run import Run
 from ._solvers import SampleSpaceKvaerno5, prepare
 from ._trajectory import Sample, Trajectory, join
 from ._until import SaveAt, Until
+from .nn._plain_kinks import warn_of_plain_kinks
 
 
 def solve(
@@ -75,6 +76,10 @@ def solve(
         ValueError: If an argument cannot be used; the message names it.
         SolveError: If it ends early and `throw` is true. It holds the trajectory.
 
+    Warns:
+        KinkWarning: If `network` has sharp kinks, such as `jax.nn.relu`, not taken from
+            `gflow.nn`.
+
     Example:
         `gflow.solve(flow, network, until=gflow.Until(log_t=1e9))`
     """
@@ -87,6 +92,7 @@ def solve(
     )
     solver = prepare(SampleSpaceKvaerno5() if solver is None else solver, rtol)
     field, state, degree = choose_field(flow, network, clock)
+    warn_of_plain_kinks(network, flow.x[0])
     carry, start = compiled(_loop.begin)(field, solver, controller(rtol, atol), state)
     start = jax.tree.map(np.asarray, start)
     _ahead(until, degree, start)

@@ -59,8 +59,8 @@ class Trajectory(eqx.Module):
 
     Attributes:
         tau: The clock in which the solver steps; zero at the start.
-        log_t: Logarithm of physical time; `-inf` at the start, `inf` past
-            $L \rho = 709$.
+        log_t: Logarithm of physical time; `-inf` at the start. Past $L \rho = 709$ it
+            would overflow, as would `log_loss`: both stand still there, near 1e306.
         log_radius: $\rho = \log |w|$.
         direction: The network with weights $\theta$, of norm one.
         log_loss: Logarithm of the mean loss.

@@ -108,7 +108,9 @@ def test_a_linear_model_of_three_classes_ends_at_its_largest_margin(loss):
     # The multiclass hard-margin problem by SciPy: its Gram matrix has one row a rival.
     rows = np.array(
         [
-            np.concatenate([x[i] * (float(c == y[i]) - float(c == k)) for c in range(3)])
+            np.concatenate(
+                [x[i] * (float(c == y[i]) - float(c == k)) for c in range(3)]
+            )
             for i in range(len(y))
             for k in range(3)
             if k != y[i]

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 
 import equinox as eqx
+import gflow
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -102,3 +103,16 @@ def test_our_networks_have_no_plain_kinks(network):
 def test_kinks_before_the_weights_do_not_count():
     inner = OneLayer(jr.normal(KEY, (5, 4)), jnp.tanh)
     assert plain_kinks(lambda x: inner(jnp.abs(x)), X[0]) == []
+
+
+def followed(function):
+    flow = gflow.GradientFlow(gflow.Logistic(), X, np.resize([1.0, -1.0], 7))
+    network = OneLayer(jr.normal(KEY, (5, 4)), function)
+    gflow.solve(flow, network, until=gflow.Until(log_t=-2.0), progress=False)
+
+
+def test_solve_tells_of_plain_kinks():
+    with pytest.warns(gflow.KinkWarning, match=r"sharp kinks \(relu\): .*nn.relu"):
+        followed(jax.nn.relu)
+    followed(lambda u: relu(u, 2.0))  # warnings are errors
+    followed(jax.nn.softplus)

@@ -1,5 +1,7 @@
 """A flow that slides along a kink, in closed form; and the way to exact kinks."""
 
+import math
+
 import equinox as eqx
 import gflow
 import jax
@@ -77,3 +79,17 @@ def test_widths_that_do_not_fall(widths):
 def test_values_that_cannot_be_extrapolated():
     with pytest.raises(ValueError, match="`of_eps` must return finite numbers"):
         gflow.extrapolate(lambda eps: np.nan)
+
+
+def test_a_network_of_exact_relus_by_extrapolation():
+    flow, network = gflow.problems.relu2()
+
+    def margin(eps):
+        plain = gflow.nn.MLP.from_weights(network.weights, power=1, eps=eps)
+        end = gflow.Until(log_margin_scale=43 * math.log(10))
+        curve = gflow.solve(flow, plain, until=end, rtol=1e-8, progress=False)
+        return curve.map(lambda net: gflow.normalized_margin(flow, net))[-1]
+
+    found = gflow.extrapolate(margin, (1e-4, 3e-5, 1e-5))
+    assert found.error <= 1e-7
+    assert abs(found.value - margin(1e-8)) <= found.error

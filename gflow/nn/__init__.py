@@ -15,6 +15,7 @@ from ._kinks import (
     relu as relu,
 )
 from ._mlp import MLP as MLP
+from ._plain_kinks import KinkWarning as KinkWarning
 from ._pool import avg_pool as avg_pool, max_pool as max_pool
 from ._residual import ResidualMLP as ResidualMLP
 from ._smooth import (

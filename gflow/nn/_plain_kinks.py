@@ -1,5 +1,6 @@
 """Kinks that a network did not take from `gflow.nn`, and that stay sharp."""
 
+import warnings
 from collections.abc import Iterable
 
 import equinox as eqx
@@ -41,6 +42,26 @@ LOOPS = {"scan", "while"}
 # the names of the kinks on the way to it, in order, as keys.
 Known = dict[str, None] | None
 GATE = "where"
+
+
+class KinkWarning(UserWarning):
+    """A network has sharp kinks that did not come from `gflow.nn`."""
+
+
+def warn_of_plain_kinks(network: PyTree, x: Float[Array, "*features"]) -> None:
+    """Tell the user of sharp kinks, if there are any."""
+    # A `where` is as often a smooth join.
+    found = [name for name in plain_kinks(network, x) if name != GATE]
+    if found:
+        warnings.warn(
+            f"`network` has sharp kinks ({', '.join(found)}): the flow jumps or slides "
+            "there, steps become tiny, and derivatives are one-sided. Write them with "
+            "`gflow.nn.relu`, `maximum`, `absolute`, `max_pool` and the like, which "
+            "have a width `eps`. If they are none, as in a squared ReLU, filter out "
+            "`gflow.KinkWarning`.",
+            KinkWarning,
+            stacklevel=3,
+        )
 
 
 def plain_kinks(network: PyTree, x: Float[Array, "*features"]) -> list[str]:
