@@ -67,19 +67,21 @@ def solve_weights(
 ) -> tuple[Float[Array, " m"], Int[Array, ""]]:
     r"""Newton's method on $r = \log q + c - \log g(R(b + \eta K q)) = 0$.
 
-    Six things make it safe at any scale. Adding a constant to $K$ changes only the
+    Some things make it safe at any scale. Adding a constant to $K$ changes only the
     multiplier $c$, since $\sum \mathrm dq = 0$: it lifts the direction $q$, which $K$
-    loses as the flow converges, and a Cholesky factor serves. The slope of the
-    logarithm is taken between $q$ and its goal $p = q e^{-r}$: their logarithmic mean
-    stands where Newton's method has $q$. Each weight moves not by its Newton step but
-    to where $\log q_i + A_i q_i$ takes its predicted value ($A_i = \eta R s_i K_{ii}$):
-    an exponential law where the weight is small, a linear one where it is large, both
-    solved by the Wright omega function. Coupled weights may still overshoot together:
-    if the distance $\sum (q - p)(\log q - \log p)$ of Jeffreys does not halve, several
-    shares of the Newton step are tried and the best of all is taken. If that does not
-    come near, it begins again with blunt margins, and sharpens them. And the error is
+    loses as the flow converges, and a Cholesky factor serves. Each weight moves not by
+    its Newton step but to where $\log q_i + A_i q_i$ takes its predicted value ($A_i =
+    \eta R s_i K_{ii}$): an exponential law where the weight is small, a linear one
+    where it is large, both solved by the Wright omega function. And the error is
     measured in the motion of the stage, $\eta (\mathrm dq^\top K \mathrm dq)^{1/2}$, so
     that weights which degenerate constraints leave undetermined do not count.
+
+    Many weights may still overshoot together. With a crowd of them the slope of the
+    logarithm is taken between $q$ and its goal $p = q e^{-r}$: their logarithmic mean
+    stands where Newton's method has $q$. If Jeffreys' distance $\sum (q - p)(\log q -
+    \log p)$ does not halve, several shares of the Newton step are tried, and the best
+    of all is taken. And if that does not come near, the iteration begins again with
+    blunt margins, which it sharpens.
 
     Args:
         flow: Gives $\log g$ and its slopes.
@@ -142,9 +144,11 @@ def solve_weights(
         residual, distance, margins = compare(q, image, sharp)
         slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
-        flat = jnp.abs(residual) < 1e-6
-        mean = jnp.where(flat, q, _gap(q, residual) / jnp.where(flat, 1.0, residual))
-        mean = jnp.clip(mean, FLOOR, HUGE)
+        mean = q
+        if crowded:
+            flat = jnp.abs(residual) < 1e-6
+            slope = _gap(q, residual) / jnp.where(flat, 1.0, residual)
+            mean = jnp.clip(jnp.where(flat, q, slope), FLOOR, HUGE)
         right = mean[:, None] * jnp.stack([residual, jnp.ones(m)], axis=1)
         solved = solve_newton(eta * sharp, lifted, mean, decay, shares, right)
         if dual == "simplex":
