@@ -4,6 +4,9 @@ import os
 # Before NumPy loads: several BLAS threads make small factorizations far slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
+# Most of the suite's time is compilation, and this halves it. To test programs as users
+# run them, set XLA_FLAGS to nothing.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 

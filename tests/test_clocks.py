@@ -141,7 +141,7 @@ def test_clocks_that_cannot_work(clock, message):
 
 def test_a_margin_scale_needs_a_degree():
     flow, _ = problem("relu2")
-    network = eqx.nn.MLP(10, "scalar", 3, 1, key=jr.key(0))
+    network = eqx.nn.MLP(10, "scalar", 3, 1, jnp.tanh, key=jr.key(0))
     with pytest.raises(ValueError, match=r"`until\.log_margin_scale` must not"):
         gflow.solve(
             flow, network, until=gflow.Until(log_margin_scale=9.0), progress=False

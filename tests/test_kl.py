@@ -17,6 +17,10 @@ from scipy.interpolate import PchipInterpolator
 SAME = jnp.array([[1.0], [-1.0]])  # two samples of one margin: q is uniform
 
 
+# A power of an absolute value is smooth, which the search for kinks does not see.
+pytestmark = pytest.mark.filterwarnings("ignore::gflow.KinkWarning")
+
+
 class Flat(eqx.Module):
     """Both margins are r^L (1 - |sin φ|^k), flat to order k at angle zero."""
 
@@ -69,7 +73,7 @@ def angle_of(run):
     ("order", "power", "log_scale"),
     [(2.0, 4.0, 80.0), (3.0, 2.0, 1e6), (4.0, 3.0, 1e8), (6.0, 2.0, 1e10)],
 )
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(angle=st.floats(0.2, 1.1), digits=st.floats(5.5, 8.0))
 def test_flat_to_order_k_has_exponent_1_minus_1_over_k(
     order, power, log_scale, angle, digits
@@ -88,7 +92,7 @@ def test_flat_to_order_k_has_exponent_1_minus_1_over_k(
     np.testing.assert_allclose(found.remaining[ok], phi[ok], rtol=0.03)
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(
     order=st.sampled_from([3.0, 4.0]),
     log_scale=st.floats(30.0, 1e3),
@@ -117,7 +121,7 @@ def test_the_entropy_of_several_active_margins_lowers_the_exponent(
     assert abs(found.exponent - exponent) <= 0.02 * exponent
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(angle=st.floats(0.05, 0.6))
 def test_a_product_of_two_weights_in_closed_form(angle):
     flow = gflow.GradientFlow(Exponential(), SAME, SAME[:, 0])
