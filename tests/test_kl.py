@@ -17,10 +17,6 @@ from scipy.interpolate import PchipInterpolator
 SAME = jnp.array([[1.0], [-1.0]])  # two samples of one margin: q is uniform
 
 
-# A power of an absolute value is smooth, which the search for kinks does not see.
-pytestmark = pytest.mark.filterwarnings("ignore::gflow.KinkWarning")
-
-
 class Flat(eqx.Module):
     """Both margins are r^L (1 - |sin φ|^k), flat to order k at angle zero."""
 

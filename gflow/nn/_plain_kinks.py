@@ -57,7 +57,7 @@ def warn_of_plain_kinks(network: PyTree, x: Float[Array, "*features"]) -> None:
             f"`network` has sharp kinks ({', '.join(found)}): the flow jumps or slides "
             "there, steps become tiny, and derivatives are one-sided. Write them with "
             "`gflow.nn.relu`, `maximum`, `absolute`, `max_pool` and the like, which "
-            "have a width `eps`. If they are none, as in a squared ReLU, filter out "
+            "have a width `eps`. If what comes after makes them smooth, filter out "
             "`gflow.KinkWarning`.",
             KinkWarning,
             stacklevel=3,
@@ -125,6 +125,10 @@ def _apply(equation: JaxprEqn, operands: list[Known]) -> list[Known]:
         return [None]
     if primitive in KINKS:
         return [everything | {KINKS[primitive]: None}] * count
+    if _exponent(equation) > 1:
+        # |u|^p and relu(u)^p are smooth, which says nothing of max(u, v)^p.
+        kept = [k for k in everything if k != "abs" and "relu" not in k]
+        return [dict.fromkeys(kept)]
     inner = list(inner_jaxprs(equation))
     if not inner or name in SMOOTH:
         return [everything] * count
@@ -135,6 +139,17 @@ def _apply(equation: JaxprEqn, operands: list[Known]) -> list[Known]:
     else:
         outputs = [_join(several) for several in zip(*fitting, strict=True)]
     return [_renamed(known, everything, name) for known in outputs]
+
+
+def _exponent(equation: JaxprEqn) -> float:
+    """The power that an equation raises to, 1 if it does not or by one not known."""
+    if equation.primitive.name == "square":
+        return 2.0
+    if equation.primitive.name == "integer_pow":
+        return float(equation.params["y"])
+    if equation.primitive.name == "pow" and isinstance(equation.invars[1], Literal):
+        return float(equation.invars[1].val)
+    return 1.0
 
 
 def _renamed(known: Known, before: Known, name: str) -> Known:
