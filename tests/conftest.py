@@ -21,7 +21,7 @@ import hypothesis
 hypothesis.settings.register_profile(
     "gflow",
     deadline=None,  # the first example compiles
-    max_examples=25,
+    max_examples=15,
     print_blob=True,
     derandomize="CI" in os.environ,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],

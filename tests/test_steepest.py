@@ -20,7 +20,7 @@ ENTRIES = [slice(0, 12), slice(12, 17), slice(17, 41), slice(41, 42)]
 RTOL = 1e-6
 
 each_norm = pytest.mark.parametrize("name", NORMS)
-each_smoothing = pytest.mark.parametrize("smoothing", [1.0, 1e-2, 1e-6])
+each_smoothing = pytest.mark.parametrize("smoothing", [1.0, 1e-6])
 
 
 def norm_of(name, smoothing):
@@ -248,8 +248,9 @@ def test_l2_is_the_gradient_flow():
 
 # The steepest direction has kinks, which steps do not see coming: the error falls more
 # slowly than the tolerance, from tens of it to hundreds.
-@pytest.mark.parametrize(("rtol", "most"), [(1e-4, 4e-3), (1e-7, 5e-5)])
-@pytest.mark.parametrize("clock", ["arc_length", "log_time"])
+@pytest.mark.parametrize(
+    ("clock", "rtol", "most"), [("arc_length", 1e-4, 4e-3), ("log_time", 1e-7, 5e-5)]
+)
 @pytest.mark.parametrize("norm", ["linf", "spectral"])
 def test_one_trajectory_whatever_the_clock(norm, clock, rtol, most):
     flow = gflow.SteepestFlow(gflow.Logistic(), *data(), norm=norm, smoothing=0.3)
