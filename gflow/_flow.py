@@ -137,7 +137,8 @@ class SteepestFlow(AbstractFlow):
     Muon for `"spectral"`. In homogeneous networks its `steepest_margin` never
     falls once it is positive, with no error in $\delta$: that is a norm like another.
     Limits differ from those of $\|\cdot\|$ itself by $O(\delta)$, and in linear models
-    not at all once $\delta$ is small.
+    not at all once $\delta$ is small: on the points of the tests the margin of `"l1"`
+    is 2e-4 too small at a smoothing of 1e-2, and right to 1e-10 at 1e-3.
 
     It moves in weight space, by default under the clock `"loss"`.
 
