@@ -61,7 +61,6 @@ from ._diagnostics import (
     turning as turning,
 )
 from ._drive import SolveError as SolveError
-from ._euclidean import EuclideanField as EuclideanField
 from ._extrapolate import Extrapolation as Extrapolation, extrapolate as extrapolate
 from ._flow import GradientFlow as GradientFlow, SteepestFlow as SteepestFlow
 from ._kl import (
@@ -77,11 +76,6 @@ from ._losses import (
     ExponentialTail as ExponentialTail,
     Logistic as Logistic,
     Square as Square,
-)
-from ._polar import (
-    PolarField as PolarField,
-    polar_state as polar_state,
-    polar_velocity as polar_velocity,
 )
 from ._progress import AbstractMeter as AbstractMeter
 from ._results import RESULTS as RESULTS

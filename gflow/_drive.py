@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import numpy as np
 
-from . import _loop, _patience, _run
-from ._carry import controller
+from . import _loop, _rest, _run
+from ._carry import controller, strong, tolerance
 from ._compile import compiled
 from ._landing import land
 from ._progress import AbstractMeter, Report
@@ -46,15 +47,15 @@ class SolveError(RuntimeError):
 
 def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Trajectory:
     """Run chunks until the flow reaches its end, fails, or is interrupted."""
-    control = controller(run.rtol, run.atol)
-    levels = Levels(run.until)
-    size = 8 * (4 * (run.start.point.size) + run.start.weights.size)
+    control = controller(run.rtol)
+    tolerances, levels = tolerance(run.rtol, run.atol), Levels(run.until)
+    size = 8 * (5 * (run.start.point.size) + run.start.weights.size)
     capacity = int(np.clip(CHUNK_BYTES / size, 4, CHUNK_STEPS))
 
     def advance(steps: int, attempts: int):
         return jax.block_until_ready(
             compiled(_loop.advance)(
-                run.field, run.solver, control, levels, run.carry,
+                run.field, run.solver, control, tolerances, levels, run.carry,
                 np.int64(steps), np.int64(attempts), capacity,
             )
         )  # fmt: skip
@@ -67,15 +68,14 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     with _interrupt() as is_interrupted:
         while True:
             left = run.max_steps - run.attempts()
-            early = _patience.reason_to_stop(run, left, is_interrupted())
+            early = _reason_to_stop(run, left, is_interrupted())
             if early is not None or int(run.carry.status) != _loop.RUNNING:
                 break
-            began, before = time.perf_counter(), run.attempts()
+            began = time.perf_counter()
             run.carry, rows, count = advance(chunk, min(2 * chunk, left))
             seconds = time.perf_counter() - began
             run.run_seconds += seconds
             steps = _loop.unpack(np.asarray(rows)[: int(count)], run.carry)
-            _patience.mark(run, steps, run.attempts() - before)
             _keep(run, steps)
             shown.update(_report(run))
             if seconds < CHUNK_SECONDS:
@@ -92,6 +92,51 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     if throw and curve.result not in (RESULTS.successful, RESULTS.interrupted):
         raise SolveError(message, curve)
     return curve
+
+
+def _reason_to_stop(run: Run, left: int, interrupted: bool) -> RESULTS | None:
+    """Why not to go on, if there is a reason other than having met a level.
+
+    Where the loop stopped because the flow seems to rest, its modes decide.
+    """
+    status = int(run.carry.status)
+    if status == _loop.UNDERFLOW:
+        return RESULTS.step_underflow
+    if status == _loop.VANISHING:
+        return RESULTS.vanishing
+    if status not in (_loop.RUNNING, _loop.RESTING):
+        return None
+    if interrupted:
+        return RESULTS.interrupted
+    if left <= 0:
+        return RESULTS.out_of_steps
+    return _at_rest(run) if status == _loop.RESTING else None
+
+
+def _at_rest(run: Run) -> RESULTS | None:
+    """What the modes of a flow that seems to rest say; if to go on, how."""
+    began = time.perf_counter()
+    found = _rest.modes(run.field, run.carry, tolerance(run.rtol, run.atol))
+    run.run_seconds += time.perf_counter() - began
+    looked, longest, way = float(run.carry.length), np.inf, 0.0
+    if found is not None:
+        run.verdict = _rest.in_words(found)
+        log_t = run.until.log_t
+        if found.unknowable:
+            return RESULTS.unresolved
+        if found.critical:
+            if log_t is None or log_t > _rest.LATEST:
+                return RESULTS.critical_point
+            looked = np.inf  # the time asked for comes, and nothing else
+        elif found.hidden(run.rtol) and found.resolved:
+            longest, way = _rest.follow(found, run.rtol)
+    run.carry = eqx.tree_at(
+        lambda c: (c.looked, c.longest, c.way, c.status),
+        run.carry,
+        (*map(np.float64, (looked, longest, way)), np.int64(_loop.RUNNING)),
+    )
+    run.carry = strong(run.carry)
+    return None
 
 
 def _keep(run: Run, steps: Steps) -> None:
@@ -113,7 +158,7 @@ def _keep(run: Run, steps: Steps) -> None:
     due = new & (run.save.times <= last)
     if np.any(due):
         times = run.save.times[due]
-        run.saved.append(sample(before, steps, run.save.name, times))
+        run.saved.append(sample(run.field, before, steps, run.save.name, times))
     run.steps = [steps]
 
 
@@ -121,12 +166,20 @@ def _report(run: Run) -> Report:
     last = run.steps[-1] if run.steps else None
     return Report(
         log_t=float(run.carry.log_t),
-        log_margin_scale=run.degree * run.last_point()[-1],
+        log_margin_scale=run.degree * float(run.carry.log_whole),
         log_loss=float(last.log_loss[-1] if last else run.start.log_loss),
-        normalized_margin=float(np.min(np.asarray(run.carry.margins))),
+        normalized_margin=_smallest(run),
         steps=int(run.carry.accepted),
         rejected=int(run.carry.rejected),
     )
+
+
+def _smallest(run: Run) -> float:
+    """The smallest margin at radius one; as it is without a degree."""
+    least = float(np.min(np.asarray(run.carry.margins)))
+    if run.field.polar or np.isnan(run.degree):
+        return least
+    return least * float(np.exp(-run.degree * run.carry.log_whole))
 
 
 def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
@@ -137,8 +190,10 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     met = None
     if early is not None:
         result, message = early, RESULTS[early]
+        if early in (RESULTS.critical_point, RESULTS.unresolved):
+            message = f"{message} {run.verdict}"
     else:
-        steps, met = land(run.start, steps, run.until)
+        steps, met = land(run.field, run.start, steps, run.until)
         met = met or "converged"
         result, message = RESULTS.successful, f"reached {met}"
     if steps is None:
@@ -156,6 +211,7 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         "compile_seconds": run.compile_seconds,
         "run_seconds": run.run_seconds,
         "stopped_by": met,
+        "verdict": run.verdict if early is not None else None,
     }
     return trajectory(run.field, samples, result, stats, steps), message
 

@@ -1,11 +1,15 @@
-"""A vector field on the weights of a network, as solvers and the loop see it.
+r"""The flow of one network as solvers see it: a point, its dual weights, its motion.
 
-A state is one vector: a point of weight space, and last a scalar that goes with it.
-`PolarField` keeps the direction and the log-radius, `EuclideanField` the weights
-themselves and the time of its clock.
+The dual weights $q$ of the margins are unknowns beside the point $x$, and
+
+$$x' = J(x)^\top q .$$
+
+Where the network is homogeneous and classifies, $w = e^\rho x$ with $|x| = 1$ at the
+start of each step and $q$ lies on the simplex: only $R = e^{L\rho}$, the scale of the
+margins, knows how large the weights are. Else $x$ is $w$ itself. Under the square loss
+$q$ is minus the errors.
 """
 
-import abc
 import dataclasses
 import math
 from collections.abc import Callable
@@ -14,25 +18,35 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from . import _tree
 from ._flow import AbstractFlow
 from ._logs import log_mean_exp
+from ._norms import AbstractNorm, L2Norm
 from ._types import Scalar
+from ._units import Units, find_units
+from .nn._plain_kinks import has_kinks
 
 
 SCALE_CAP = 1e10
-"""The largest R max|z| that the weights q see (to the power of the tail of the loss).
-Rounding in z is 1e-16 of it, and R times that enters log q: with more support samples
-than directions 1e13 stalls and 1e10 runs (found by trial on toy problems). It moves
-the direction by about 1e-10."""
+"""The largest R max|z| that the dual weights see (to the power of the tail of the
+loss). Rounding in z is 1e-16 of it, and R times that enters log q: with more support
+samples than directions 1e13 stalls and 1e10 runs (found by trial on toy problems). It
+moves the direction by about 1e-10."""
+
+MILD = 15.0
+"""Below this R max|z| the dual weights are a function of the point; above, unknowns of
+their own. At rest differences of stored ones would carry rounding into the weights."""
 
 LOG_HUGE = 709.0
 """exp of more than this overflows: beyond, times and losses are infinite."""
 
-State = Float[Array, " weights+1"]
-"""A point and a scalar in one vector, since each leaf of a tree costs compile time."""
+LEAST_LOSS = -1500.0
+"""The logarithm of a square loss that is zero to the last bit."""
+
+CLOCKS = ("polar", "loss", "arc_length", "log_time", "time")
+TIMES = ("log_time", "time")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,54 +56,63 @@ class Shape:
     sizes: tuple[int, ...]
 
 
-class Linearization(eqx.Module):
-    """The margins near a point, and how the flow moves it when the weights q change.
+class Field(eqx.Module):
+    r"""The vector field of one network's flow.
 
     Attributes:
-        start: A unit vector that the motion is orthogonal to, or zero.
-        jacobian: The derivatives $J$ of the margins.
-        moves: The motions that they cause, $J$ itself for gradients.
-        along: $J$ times `start`.
-        gram: $K = J P J^T$, with $P$ the projection; in general its derivative.
-        speed: The factor between $P J^T q$ and the velocity.
+        flow: Data and loss.
+        degree: The degree $L$ of homogeneity, NaN if there is none.
+        shapes: The shapes of the arrays of weights.
+        structure: All else of the network.
+        units: The blocks of weights that errors are relative to.
+        norm: In which the flow is steepest.
+        polar: Whether the point is kept at norm one beside a log-radius.
+        clock: What `tau` counts, one of `CLOCKS`.
+        kinked: Whether the network has kinks.
     """
 
-    start: Float[Array, " weights"]
-    jacobian: Float[Array, "margins weights"]
-    moves: Float[Array, "margins weights"]
-    along: Float[Array, " margins"]
-    gram: Float[Array, "margins margins"]
-    speed: Scalar
+    flow: AbstractFlow
+    degree: Scalar
+    shapes: PyTree
+    structure: PyTree
+    units: Units
+    norm: AbstractNorm
+    polar: bool = eqx.field(static=True)
+    clock: str = eqx.field(static=True)
+    kinked: bool = eqx.field(static=True)
 
-    def tangent(self) -> Float[Array, "margins weights"]:
-        """How the weights $q$ move the point, one row a margin: $J P$."""
-        return self.moves - jnp.outer(self.along, self.start)
+    def __init__(self, flow: AbstractFlow, network: PyTree, clock: str, degree: float):
+        moving, self.structure = _tree.partition(network)
+        self.shapes = jax.tree.map(lambda leaf: Shape(leaf.shape), moving)
+        self.flow = flow
+        self.degree = jnp.asarray(np.float64(degree))
+        self.units = find_units(network)
+        self.norm = flow.norm_of(tuple(s.sizes for s in jax.tree.leaves(self.shapes)))
+        self.polar = (
+            not math.isnan(degree) and flow.kind != "targets" and self.euclidean
+        )
+        self.clock = clock
+        self.kinked = has_kinks(network, flow.x[0])
 
+    @property
+    def free(self) -> bool:
+        """Whether dual weights are minus the errors, not a point of the simplex."""
+        return self.flow.kind == "targets"
 
-def linearization(
-    jacobian: Float[Array, "margins weights"],
-    start: Float[Array, " weights"],
-    speed: Scalar | float = 1.0,
-    moves: Float[Array, "margins weights"] | None = None,
-) -> Linearization:
-    """The linearization of a motion orthogonal to `start`, a unit vector or zero."""
-    moves = jacobian if moves is None else moves
-    along = jacobian @ start
-    gram = jacobian @ moves.T - jnp.outer(along, along)
-    return Linearization(start, jacobian, moves, along, gram, jnp.asarray(speed))
+    @property
+    def euclidean(self) -> bool:
+        """Whether the motion is linear in the dual weights."""
+        return isinstance(self.norm, L2Norm)
 
+    @property
+    def growth_power(self) -> Scalar:
+        r"""The polar clock runs at $|x|$ to this power."""
+        return self.degree - 2 if self.polar else jnp.zeros(())
 
-class AbstractField(eqx.Module):
-    """A vector field of one network's flow under a clock.
-
-    It is what solvers find in Diffrax's `args`. The weights $q$ of the margins are
-    unknowns beside the state.
-    """
-
-    flow: eqx.AbstractVar[AbstractFlow]
-    degree: eqx.AbstractVar[Scalar]
-    shapes: eqx.AbstractVar[PyTree]
-    structure: eqx.AbstractVar[PyTree]
+    @property
+    def exponent(self) -> Scalar:
+        r"""Far out the loss is $\exp(-r^{\text{exponent}})$; 0 if not known."""
+        return self.degree * self.flow.loss.tail if self.polar else jnp.zeros(())
 
     def network(self, points: Float[Array, "*times weights"]) -> PyTree:
         """The network whose parameters are this vector, or a stack of them."""
@@ -103,112 +126,66 @@ class AbstractField(eqx.Module):
         return eqx.combine(jax.tree.unflatten(tree, shaped), self.structure)
 
     def margins(self, point: Float[Array, " weights"]) -> Float[Array, " margins"]:
-        """The margins of the network at this point."""
+        """The margins at this point, for log-radius 0; errors under the square loss."""
         return self.flow.margins(self.network(point))
 
     def jacobian(
         self, point: Float[Array, " weights"]
     ) -> tuple[Float[Array, " margins"], Float[Array, "margins weights"]]:
-        """Margins and their derivatives, for the cost of one gradient a rival."""
+        """Margins and their derivatives, for the cost of one gradient a margin."""
         return margin_jacobian(self.flow, self.network, point)
 
-    def log_pull_and_loss(
-        self, margins: Float[Array, " margins"], state: State
+    def negative_gradient(
+        self, point: Float[Array, " weights"], dual: Float[Array, " margins"]
+    ) -> tuple[Float[Array, " margins"], Float[Array, " weights"]]:
+        r"""The margins, and $J^\top q$ (or what is steepest in another norm)."""
+        margins, pullback = jax.vjp(self.margins, point)
+        return margins, self.norm.direction(pullback(dual)[0])
+
+    def scale(self, margins: Float[Array, " margins"], log_radius: Scalar) -> Scalar:
+        """$R$, capped by `SCALE_CAP`, for margins of this size."""
+        log_scale = self.degree * log_radius if self.polar else jnp.zeros(())
+        cap = math.log(SCALE_CAP) / self.flow.loss.tail
+        cap = cap - jnp.log(jnp.maximum(jnp.max(jnp.abs(margins)), 1e-290))
+        return jnp.exp(jnp.minimum(log_scale, cap))
+
+    def mild(self, margins: Float[Array, " margins"], scale: Scalar) -> Bool[Array, ""]:
+        """Whether the dual weights are a tame function of the margins."""
+        if self.free:
+            return jnp.asarray(True)
+        return scale * jnp.max(jnp.abs(margins)) < MILD
+
+    def dual_weights(
+        self,
+        margins: Float[Array, " margins"],
+        log_radius: Scalar,
+        seen: Bool[Array, " margins"],
+    ) -> Float[Array, " margins"]:
+        """$q$ at these margins; past R = 1e16 it has no digits."""
+        if self.free:
+            return -margins
+        logs = self.flow.log_weights(self.scale(margins, log_radius) * margins)
+        return jax.nn.softmax(jnp.where(seen, logs, -jnp.inf))
+
+    def log_slope_and_loss(
+        self,
+        margins: Float[Array, " margins"],
+        log_radius: Scalar,
+        seen: Bool[Array, " margins"],
     ) -> tuple[Scalar, Scalar]:
-        r"""$\log G$ and $\log \mathcal L$ at a state, from the margins there."""
+        r"""$\log G$, over the margins that are seen, and $\log \mathcal L$."""
         flow = self.flow
         largest = LOG_HUGE / max(flow.loss.tail, 1.0)
-        scale = jnp.exp(jnp.minimum(self.log_magnification(state), largest))
-        log_pull = log_mean_exp(flow.log_weights(scale * margins))
-        log_loss = log_mean_exp(flow.log_losses(scale * margins))
-        return log_pull + math.log(flow.rivals), log_loss
-
-    @property
-    @abc.abstractmethod
-    def dual(self) -> str:
-        """Where the weights lie: `"simplex"`, `"positive"` or `"free"`."""
-
-    @property
-    @abc.abstractmethod
-    def exponent(self) -> Scalar:
-        r"""Far out the loss is $\exp(-r^{\text{exponent}})$; 0 if not known."""
-
-    @property
-    @abc.abstractmethod
-    def power(self) -> Scalar:
-        r"""Physical time runs slower by $r$ to this power."""
-
-    @abc.abstractmethod
-    def log_magnification(self, state: State) -> Scalar:
-        """The logarithm of what the margins at the point are multiplied by."""
-
-    @abc.abstractmethod
-    def weights(self, state: State) -> Float[Array, " margins"]:
-        """The weights $q$ at a state."""
-
-    @abc.abstractmethod
-    def velocity(
-        self, point: Float[Array, " weights"], weights: Float[Array, " margins"]
-    ) -> tuple[State, Float[Array, " margins"]]:
-        """The velocity at given weights, and the margins, by one gradient."""
-
-    @abc.abstractmethod
-    def scalar_rate(
-        self, weights: Float[Array, " margins"], margins: Float[Array, " margins"]
-    ) -> Scalar:
-        """The last component of `velocity`."""
-
-    @abc.abstractmethod
-    def linearize(self, state: State, velocity: State) -> Linearization:
-        """The margins near a state."""
-
-    @property
-    @abc.abstractmethod
-    def bends(self) -> bool:
-        """Whether the velocity is not linear in the weights $q$."""
-
-    @abc.abstractmethod
-    def bend(
-        self,
-        jacobian: Float[Array, "margins weights"],
-        point: Float[Array, " weights"],
-        weights: Float[Array, " margins"],
-    ) -> Linearization:
-        """The linearization at weights $q$ met on the way, with this Jacobian."""
-
-    @abc.abstractmethod
-    def damping(self, velocity: State, eta: Scalar) -> Scalar:
-        """How much a stage of this length damps a defect, beside the weights."""
-
-    @abc.abstractmethod
-    def sharpness(
-        self, margins: Float[Array, " margins"], state: State
-    ) -> tuple[Scalar, Scalar]:
-        r"""The scale $R$ and the shift $c$ in $\log q = c + \log g(R z)$."""
-
-    @abc.abstractmethod
-    def log_rate(
-        self, state: State, margins: Float[Array, " margins"], log_pull: Scalar
-    ) -> Scalar:
-        """The logarithm of the rate of physical time, but for `power`."""
-
-    @abc.abstractmethod
-    def unit(self, state: State) -> Scalar:
-        """The size that errors of the point are relative to."""
-
-    @abc.abstractmethod
-    def settle(self, state: State) -> State:
-        """The state with the rounding and drift of a step removed."""
-
-    @abc.abstractmethod
-    def polar_point(self, state: State) -> State:
-        """Direction and log-radius."""
-
-    @abc.abstractmethod
-    def growth_and_turning(
-        self, state: State, velocity: State
-    ) -> tuple[Scalar, Scalar]:
-        """How fast the log-radius grows and the direction turns."""
+        log_scale = self.degree * log_radius if self.polar else jnp.zeros(())
+        scaled = jnp.exp(jnp.minimum(log_scale, largest)) * margins
+        log_losses = flow.log_losses(scaled)
+        if self.free:
+            log_losses = jnp.maximum(log_losses, LEAST_LOSS)
+        log_loss = log_mean_exp(log_losses)
+        if self.free:
+            return jnp.asarray(-math.log(flow.samples)), log_loss
+        logs = jnp.where(seen, flow.log_weights(scaled), -jnp.inf)
+        return log_mean_exp(logs) + math.log(flow.rivals), log_loss
 
 
 def margin_jacobian(
@@ -230,24 +207,25 @@ def margin_jacobian(
     return jnp.ravel(z), rows.reshape(-1, point.size)
 
 
-def shapes_and_structure(network: PyTree) -> tuple[PyTree, PyTree]:
-    """The shapes of the parameters of a network, and all the rest of it."""
-    moving, structure = _tree.partition(network)
-    return jax.tree.map(lambda leaf: Shape(leaf.shape), moving), structure
-
-
 def flat_parameters(network: PyTree) -> Float[np.ndarray, " weights"]:
     """The parameters of a network as one vector."""
     leaves = jax.tree.leaves(_tree.parameters(network))
     return np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
 
 
+def start_of(
+    field: Field, network: PyTree
+) -> tuple[Float[Array, " weights"], Float[Array, ""]]:
+    """The point and log-radius of a network; safe down to norms of 1e-300."""
+    vector = flat_parameters(network)
+    if not field.polar:
+        return jnp.asarray(vector), jnp.zeros(())
+    largest = np.max(np.abs(vector))
+    radius = np.linalg.norm(vector / largest)
+    log_radius = np.log(radius) + np.log(largest)
+    return jnp.asarray(vector / largest / radius), jnp.asarray(log_radius)
+
+
 def two_norm(vector: Float[Array, " n"]) -> Scalar:
-    """The Euclidean norm, so that accuracy does not depend on the number of weights."""
+    """The Euclidean norm."""
     return jnp.sqrt(jnp.dot(vector, vector))
-
-
-def field_velocity(tau: ArrayLike, state: State, field: AbstractField) -> State:
-    """The vector field in Diffrax's form, for `diffrax.ODETerm`."""
-    del tau
-    return field.velocity(state[:-1], field.weights(state))[0]

@@ -4,14 +4,18 @@ import jax
 import numpy as np
 
 from . import _log_time
+from ._field import Field
 from ._trajectory import Sample, Steps, join, within
 from ._until import LEVELS, Until
 
 
-def land(start: Sample, steps: Steps, until: Until) -> tuple[Steps, str | None]:
+def land(
+    field: Field, start: Sample, steps: Steps, until: Until
+) -> tuple[Steps, str | None]:
     """The steps with the last one cut where it first meets a level, and which one.
 
     Args:
+        field: The flow.
         start: The first sample.
         steps: All steps; only the end of the last one may lie past a level.
         until: The levels. `converged` is not landed on.
@@ -49,18 +53,25 @@ def land(start: Sample, steps: Steps, until: Until) -> tuple[Steps, str | None]:
     name = min(passed, key=passed.get)
     fraction, level = passed[name], getattr(until, name)
 
-    quarters = [
-        within(before, after, last.nodes, scalars, fraction * node).point
-        for node in _log_time.NODES[1:]
-    ]
-    end = within(before, after, last.nodes, scalars, fraction)
+    end = within(field, before, after, last, fraction)
+    log_radius = end.point[:, -1]
     if name in ("log_radius", "log_margin_scale"):
-        quarters[-1][:, -1] = level / (1 if name == "log_radius" else scalars.degree)
+        log_radius = level / (1 if name == "log_radius" else scalars.degree)
+    start = np.concatenate([before.point[:, None, :-1], last.nodes], axis=1)
+    log_t = np.full(1, level) if name == "log_t" else end.log_t
     cut = Steps(
-        nodes=np.stack(quarters, axis=1),
+        nodes=np.stack(
+            [_log_time.interpolate(start, fraction * n) for n in _log_time.NODES[1:]],
+            axis=1,
+        ),
+        rates=last.rates * fraction,
+        growth=last.growth * fraction,
         scalars=scalars.first(fraction),
-        tau=end.tau,
-        log_t=np.full(1, level) if name == "log_t" else end.log_t,
+        tau=_log_time.tau_at(
+            field.clock, before.tau, log_t, scalars.log_tau_elapsed(fraction)
+        ),
+        log_t=log_t,
+        log_radius=log_radius,
         log_loss=np.full(1, level) if name == "log_loss" else end.log_loss,
         weights=end.weights,
     )

@@ -1,11 +1,12 @@
-r"""Scalars along a step of the clock, physical time above all.
+r"""Scalars along a step, physical time above all.
 
-$\mathrm dt/\mathrm d\tau = e^{\varphi}$ with $\varphi = -\log G - (L-2)\rho$. On one
-step $\varphi$ may grow by $10^{30}$, and then only the last $1/\varphi'$ of the step
-counts; so the panels of the quadrature shrink geometrically toward both ends, and
-everything stays a logarithm. What is interpolated is $a = -\log G/(1 + R)$, the
-smoothed margin where $R$ is large, and $\rho$: both change slowly. (For a loss with
-tail $\beta$ it is $R^\beta$ in place of $R$; under clocks in weight space it is 1.)
+$\mathrm dt/\mathrm ds = e^{\varphi}$ with $\varphi = -\log (G \Lambda) - (L-2)\rho$
+(see `_frame`). On one step $\varphi$ may grow by $10^{30}$, and then only the last
+$1/\varphi'$ of the step counts; so the panels of the quadrature shrink geometrically
+toward both ends, and everything stays a logarithm. What is interpolated is
+$-\log (G \Lambda)/(1 + R)$, the smoothed margin where $R$ is large, and $\rho$: both
+change slowly. (For a loss with tail $\beta$ it is $R^\beta$ in place of $R$; in weight
+space it is 1.)
 
 All of it runs on JAX arrays inside the loop, and on NumPy arrays after it, where it
 need not be compiled.
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._field import LOG_HUGE, AbstractField
+from ._field import LOG_HUGE, TIMES, Field
 from ._types import Scalar
 
 
@@ -33,21 +34,21 @@ TIME_ERROR = 1e-4
 """What the coefficient after the last is taken to count in the error of log t: a third
 of what it can, since its own estimate was found far too large on toy problems."""
 
+NEWTON = 12
+"""Steps of Newton's method for a place within a panel, on which a rate is tame."""
+
 HALVINGS = 60
 """Bisections of the logarithm of a fraction: 2^-60 of 690 is below rounding."""
 
 
-def _graded_rule(panels: int = 50, points: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre points and log-weights on panels halving toward 0 and 1."""
-    edges = np.append(0.5 ** np.arange(1, panels + 1), 0.0)[::-1]
-    x, w = np.polynomial.legendre.leggauss(points)
-    width = np.diff(edges)
-    left = (edges[:-1, None] + width[:, None] * (x + 1) / 2).ravel()
-    weight = (width[:, None] * w / 2).ravel()
-    return np.concatenate([left, 1 - left]), np.log(np.concatenate([weight, weight]))
+_GAUSS, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(8)
+_HALF = np.append(0.5 ** np.arange(1, 51), 0.0)[::-1]
+_EDGES = np.concatenate([_HALF, 1 - _HALF[-2::-1]])
+"""Panels that halve toward both ends of a step, each with a Gauss-Legendre rule."""
 
-
-_POINTS, _LOG_WEIGHTS = _graded_rule()
+_WIDTHS = np.diff(_EDGES)
+_POINTS = (_EDGES[:-1, None] + _WIDTHS[:, None] * (_GAUSS + 1) / 2).ravel()
+_LOG_WEIGHTS = np.log((_WIDTHS[:, None] * _GAUSS_WEIGHTS / 2).ravel())
 
 
 def _end_exact(nodes: np.ndarray) -> np.ndarray:
@@ -87,10 +88,12 @@ class StepScalars(eqx.Module):
     The last axis holds values at the `RATE_NODES`, through which polynomials run.
 
     Attributes:
-        length: The length of the step in $\tau$.
+        length: The length of the step in $s$.
         log_radius: $\rho$.
-        rate: $\log(\mathrm dt/\mathrm d\tau) / (1 + R)$, but for `power`.
+        rate: $\log(\mathrm dt/\mathrm ds) / (1 + R)$, but for `power`.
         loss: $-\log \mathcal L / (1 + R)$.
+        tau_rate: $\log(\mathrm d\tau/\mathrm ds)$; not used where $\tau$ is a function
+            of time.
         degree: The degree $L$.
         exponent: Of the radius in $R$.
         power: Of the radius in the rate.
@@ -100,16 +103,21 @@ class StepScalars(eqx.Module):
     log_radius: Float[Array, "*steps 7"]
     rate: Float[Array, "*steps 7"]
     loss: Float[Array, "*steps 7"]
+    tau_rate: Float[Array, "*steps 7"]
     degree: Float[Array, "*steps"]
     exponent: Float[Array, "*steps"]
     power: Float[Array, "*steps"]
 
     def log_rate(self, fraction: Float[Array, "*steps points"]):
-        r"""$\varphi = \log(\mathrm dt/\mathrm d\tau)$ at fractions of the step."""
+        r"""$\varphi = \log(\mathrm dt/\mathrm ds)$ at fractions of the step."""
         rho = _evaluate(self.log_radius, fraction)
         log_scale = self.exponent[..., None] * rho
         rate = _magnified(self.rate, fraction, log_scale)
         return rate - self.power[..., None] * rho
+
+    def log_tau_rate(self, fraction: Float[Array, "*steps points"]):
+        r"""$\log(\mathrm d\tau/\mathrm ds)$ at fractions of the step."""
+        return _evaluate(self.tau_rate, fraction)
 
     def log_radius_at(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
         r"""$\rho$ after this fraction of the step."""
@@ -117,8 +125,15 @@ class StepScalars(eqx.Module):
 
     def log_elapsed(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
         r"""$\log \int \mathrm dt$ over this first fraction of the step."""
+        return self._log_integral(self.log_rate, fraction)
+
+    def log_tau_elapsed(self, fraction: Float[Array, "*steps"]):
+        r"""$\log \int \mathrm d\tau$ over this first fraction of the step."""
+        return self._log_integral(self.log_tau_rate, fraction)
+
+    def _log_integral(self, log_rate, fraction):
         xp = fraction.__array_namespace__()
-        values = self.log_rate(fraction[..., None] * _POINTS) + _LOG_WEIGHTS
+        values = log_rate(fraction[..., None] * _POINTS) + _LOG_WEIGHTS
         top = xp.max(values, axis=-1)
         total = xp.sum(xp.exp(values - top[..., None]), axis=-1)
         return xp.log(self.length * fraction) + top + xp.log(total)
@@ -137,6 +152,7 @@ class StepScalars(eqx.Module):
             _evaluate(self.log_radius, points),
             _evaluate(self.rate, points),
             _evaluate(self.loss, points),
+            _evaluate(self.tau_rate, points),
             self.degree,
             self.exponent,
             self.power,
@@ -155,17 +171,18 @@ def _magnified(values, fraction, log_scale):
 
 
 def step_scalars(
-    field: AbstractField,
+    field: Field,
     length: Scalar,
     log_radius: Float[Array, " 7"],
     log_rate: Float[Array, " 7"],
     log_loss: Float[Array, " 7"],
+    log_tau_rate: Float[Array, " 7"],
 ) -> StepScalars:
-    """The step with these values at the `RATE_NODES`."""
+    """The step with these values at the `RATE_NODES`; `log_rate` but for `power`."""
     growth = 1 + jnp.exp(jnp.minimum(field.exponent * log_radius, LOG_HUGE))
     rate, loss = log_rate / growth, -log_loss / growth
-    constants = field.degree, field.exponent, field.power
-    return StepScalars(length, log_radius, rate, loss, *constants)
+    constants = field.degree, field.exponent, field.growth_power
+    return StepScalars(length, log_radius, rate, loss, log_tau_rate, *constants)
 
 
 def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scalar:
@@ -182,10 +199,70 @@ def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scal
     return jnp.where(jnp.isfinite(error), error, 0.0)
 
 
+def tau_at(clock: str, tau, log_t, log_tau_elapsed):
+    """The clock of a trajectory after a part of a step that began at `tau`."""
+    xp = log_t.__array_namespace__()
+    if clock == "time":
+        return xp.exp(log_t)
+    if clock == "log_time":
+        return xp.logaddexp(0.0, log_t)
+    return tau + xp.exp(log_tau_elapsed)
+
+
+def log_t_of(clock: str, tau: np.ndarray) -> np.ndarray:
+    """The logarithm of time where the clock is a function of it."""
+    assert clock in TIMES
+    with np.errstate(divide="ignore"):
+        return np.log(tau if clock == "time" else np.expm1(tau))
+
+
 def interpolate(values: Float[Array, "steps 5 n"], fraction: Float[Array, " steps"]):
     """The quartics through values at the `NODES`, at one fraction of each step."""
     weights = _weights(fraction, NODES.size)
     return sum(weights[:, k, None] * values[:, k] for k in range(NODES.size))
+
+
+def fractions_at(
+    log_rate, log_wanted: Float[np.ndarray, " times"], steps: np.ndarray
+) -> Float[np.ndarray, " times"]:
+    r"""Where the integral of a rate over a step reaches some values.
+
+    The panel is found in a table of the integral, the place in it by Newton's method,
+    kept in its panel.
+
+    Args:
+        log_rate: From fractions (rows, points) and the numbers of the steps of the rows
+            to the logarithm of the rate, the length of the step in it.
+        log_wanted: The logarithms of the values.
+        steps: For each of them, the number of its step.
+    """
+    used, row = np.unique(steps, return_inverse=True)
+    points = np.broadcast_to(_POINTS, (used.size, _POINTS.size))
+    logs = log_rate(points, used) + _LOG_WEIGHTS
+    top = np.max(logs, axis=1)
+    panels = np.exp(logs - top[:, None]).reshape(used.size, -1, _GAUSS.size).sum(2)
+    table = np.concatenate(
+        [np.zeros((used.size, 1)), np.cumsum(panels, axis=1)], axis=1
+    )
+    wanted = np.exp(log_wanted - top[row])
+    panel = np.sum(table[row, 1:] < wanted[:, None], axis=1)
+    panel = np.minimum(panel, _WIDTHS.size - 1)
+    left, width = _EDGES[panel], _WIDTHS[panel]
+    missing, whole = wanted - table[row, panel], panels[row, panel]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = np.zeros(wanted.size), np.ones(wanted.size)
+        part = np.clip(np.where(whole > 0, missing / whole, 0.0), 0.0, 1.0)
+        for _ in range(NEWTON):
+            inside = part[:, None] * np.append((_GAUSS + 1) / 2, 1.0)
+            at = left[:, None] + width[:, None] * inside
+            rate = np.exp(log_rate(at, steps) - top[row][:, None]) * width[:, None]
+            found = part * (rate[:, :-1] @ _GAUSS_WEIGHTS) / 2
+            low = np.where(found < missing, part, low)
+            high = np.where(found < missing, high, part)
+            new = part - (found - missing) / rate[:, -1]
+            inner = (new >= low) & (new <= high)
+            part = np.where(inner, new, (low + high) / 2)
+    return left + width * part
 
 
 def first_passed(passed, count: int) -> Float[Array, " count"]:

@@ -15,22 +15,18 @@ class RESULTS(dfx.RESULTS):
         "loosen `rtol`, or ask for less."
     )
     step_underflow = (
-        "The step fell below the rounding of the clock: the stages could not be solved "
-        "at any step. A network whose derivatives jump (ReLU of power 1, max) or are "
-        "not finite does this; use a smooth one, or loosen `rtol`."
+        "The step fell below the rounding of the weights: the stages could not be "
+        "solved at any step. Derivatives that jump or are not finite do this; use a "
+        "smooth network, or loosen `rtol`."
     )
-    stalled = (
-        "The flow moves, but the solver hardly does: it takes ever more tiny steps. "
-        "Kinks cause it (ReLU of power 1, max), or weights so large that samples "
-        "switch at once. Use a smooth network or smaller weights, loosen `rtol`, or "
-        "raise `patience`."
+    critical_point = (
+        "The flow has come to rest at a critical point of the loss at finite weights: "
+        "no unit and no mode of its motion grows, and `until` will not be met."
     )
-    plateau = (
-        "The flow has all but stopped with some samples not fitted: a critical point "
-        "of the loss at finite weights (the network cannot fit these data), or a "
-        "plateau that it leaves, if ever, at log log-times out of reach (from tiny "
-        "weights, the neurons that must still grow may be 1e-48 of the rest). Start "
-        "from larger weights, or raise `patience`."
+    unresolved = (
+        "The flow rests at a saddle of the loss, and the amplitude of a mode that grows "
+        "is below the rounding of the weights: when the flow leaves, and for where, "
+        "cannot be known in 64-bit floats. Start elsewhere, or ask for a time before."
     )
     vanishing = (
         "The weights shrink to zero and stay there: the correlation of the network "

@@ -7,7 +7,6 @@ import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import cloudpickle
 import diffrax as dfx
@@ -17,28 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._carry import Carry
-from ._field import AbstractField
+from ._field import Field
 from ._trajectory import Sample, Steps
 from ._until import SaveAt, Until
 
 
-MAGIC = b"gflow checkpoint 4\n"
-
-
-class Mark(NamedTuple):
-    """How far one chunk of steps came.
-
-    Attributes:
-        attempts: Steps tried.
-        moved: The way in direction and log-radius.
-        speed: The speed of the last step, against the polar clock.
-        growth: The change of log-radius on the last step.
-    """
-
-    attempts: int
-    moved: float
-    speed: float
-    growth: float
+MAGIC = b"gflow checkpoint 5\n"
 
 
 @dataclasses.dataclass
@@ -53,39 +36,31 @@ class Run:
         atol: The absolute tolerance.
         solver: The solver, its stage tolerance set.
         max_steps: The most steps to try, rejected ones counted.
-        patience: How many steps to try without progress.
         save: The times to keep, or `None` for all steps.
         start: The first sample.
         carry: The state of the loop.
         steps: Chunks of accepted steps; the last one only, if `save` is given.
         saved: Chunks of samples at the times of `save`.
-        recent: The last chunks, of at least `patience` attempts together.
-        top_speed: The greatest speed of a step so far.
         compile_seconds: Spent on tracing and compiling.
         run_seconds: Spent on steps.
+        verdict: What was measured at a critical point where the run ended.
     """
 
-    field: AbstractField
+    field: Field
     degree: float
     until: Until
     rtol: float
     atol: float
     solver: dfx.AbstractAdaptiveSolver
     max_steps: int
-    patience: int
     save: SaveAt | None
     start: Sample
     carry: Carry
     steps: list[Steps] = dataclasses.field(default_factory=list)
     saved: list[Sample] = dataclasses.field(default_factory=list)
-    recent: list[Mark] = dataclasses.field(default_factory=list)
-    top_speed: float = 0.0
     compile_seconds: float = 0.0
     run_seconds: float = 0.0
-
-    def last_point(self) -> np.ndarray:
-        """Direction and log-radius where the run is."""
-        return np.asarray(self.steps[-1].ends()[-1] if self.steps else self.start.point)
+    verdict: str | None = None
 
     def attempts(self) -> int:
         """The steps tried so far."""

@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from . import _loop, _run
-from ._carry import controller
+from ._carry import controller, tolerance
 from ._clock import choose_field
 from ._compile import compiled
 from ._drive import drive
+from ._field import start_of
 from ._flow import AbstractFlow
 from ._progress import AbstractMeter, meter
 from ._run import Run
@@ -31,11 +32,10 @@ def solve(
     *,
     until: Until,
     rtol: float = 1e-6,
-    atol: float | None = None,
+    atol: float = 0.0,
     clock: str | None = None,
     solver: dfx.AbstractAdaptiveSolver | None = None,
     max_steps: int = 10_000,
-    patience: int = 200,
     save: SaveAt | None = None,
     progress: bool | AbstractMeter = True,
     throw: bool = True,
@@ -43,27 +43,27 @@ def solve(
 ) -> Trajectory:
     r"""Follow the gradient flow of a network.
 
-    A homogeneous network moves in polar coordinates and their own clock, so that
-    weights of norm 1e-100 and log-times of 1e300 are as good as any; others, and all
-    under the square loss, in weight space. The last sample lies exactly on the level of
+    A homogeneous network moves in polar coordinates, so that weights of norm 1e-100 and
+    log-times of 1e300 are as good as any; others, and all under the square loss, in
+    weight space. Each unit is followed relative to its own size. The last sample lies exactly on the level of
     `until` that was met (`converged` apart). Ctrl-C returns what was computed.
 
     Args:
         flow: Data and loss.
         network: The weights at $t = 0$.
         until: When to stop.
-        rtol: Relative tolerance of a step, for the direction (of norm one) and for
-            $\rho = \log |w|$, in the Euclidean norm; 1e-12 to 1e-1. In weight space,
-            for $w / |w|$.
-        atol: Absolute tolerance; `rtol` by default.
-        clock: What the solver steps in: `"polar"`, or in weight space `"loss"`
-            ($\mathrm ds = G\,\mathrm dt$), `"arc_length"`, `"log_time"` ($\log(1 + t)$)
-            or `"time"`. The curve is the same. By default `"polar"` for homogeneous
+        rtol: Relative tolerance of a step, 1e-12 to 1e-1: of each unit (a neuron, a
+            channel; see `gflow.nn.AbstractHomogeneous.units`) against its own size,
+            root mean square over units, and of all weights together.
+        atol: Absolute tolerance of a unit, against all weights: units smaller than
+            `atol / rtol` of the network are not resolved. By default all are.
+        clock: What `tau` counts: `"polar"`, `"loss"` ($\mathrm d\tau = G\,\mathrm
+            dt$), `"arc_length"`, `"log_time"` ($\log(1 + t)$) or `"time"`. The curve
+            and the steps are the same: these follow a clock of their own, in which the
+            fastest growth is exponential. By default `"polar"` for homogeneous
             networks, else `"loss"`; for the square loss `"log_time"`.
         solver: `SampleSpaceKvaerno5()` by default, or any adaptive Diffrax solver.
         max_steps: The most steps to try, rejected ones counted.
-        patience: The most steps to try while the flow moves by less than 1e-4 a step,
-            in direction and log-radius together: it is on a plateau, or stalled.
         save: Times to keep, in place of every accepted step.
         progress: Show a line on standard error if it is a terminal; or a meter.
         throw: Raise `SolveError` when the solve ends before `until`; else return.
@@ -84,16 +84,17 @@ def solve(
         `gflow.solve(flow, network, until=gflow.Until(log_t=1e9))`
     """
     began = time.perf_counter()
-    atol = rtol if atol is None else atol
     path = None if checkpoint is None else _new_file(Path(checkpoint))
     shown = meter(progress)
-    _check(
-        flow, until, save, rtol=rtol, atol=atol, max_steps=max_steps, patience=patience
-    )
+    _check(flow, until, save, rtol=rtol, max_steps=max_steps)
+    _check_atol(atol)
     solver = prepare(SampleSpaceKvaerno5() if solver is None else solver, rtol)
-    field, state, degree = choose_field(flow, network, clock)
+    field, degree = choose_field(flow, network, clock)
     warn_of_plain_kinks(network, flow.x[0])
-    carry, start = compiled(_loop.begin)(field, solver, controller(rtol, atol), state)
+    carry, start = compiled(_loop.begin)(
+        field, solver, controller(rtol), tolerance(rtol, atol),
+        *start_of(field, network),
+    )  # fmt: skip
     start = jax.tree.map(np.asarray, start)
     _ahead(until, degree, start)
     if not np.all(np.isfinite(carry.length)):
@@ -103,8 +104,7 @@ def solve(
         )
     run = Run(
         field=field, degree=degree, until=until, rtol=rtol, atol=atol, solver=solver,
-        max_steps=max_steps, patience=patience, save=save, start=start,
-        carry=carry,
+        max_steps=max_steps, save=save, start=start, carry=carry,
     )  # fmt: skip
     run.compile_seconds = time.perf_counter() - began
     return drive(run, path, shown, throw)
@@ -203,6 +203,14 @@ def _check(flow, until, save, **numbers) -> None:
                 f"`{name}` must lie between 1e-13 and 0.1, but is {value}. Below, "
                 "float64 has no digits; above, the flow is not followed."
             )
+
+
+def _check_atol(atol) -> None:
+    if not (isinstance(atol, int | float) and 0 <= atol <= 0.1):
+        raise ValueError(
+            f"`atol` must be a number from 0 to 0.1, but is {atol!r}. To resolve units "
+            "of every size, leave it at 0."
+        )
 
 
 def _ahead(until: Until, degree: float, now: Sample) -> None:

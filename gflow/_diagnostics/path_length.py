@@ -9,10 +9,10 @@ from .._trajectory import Trajectory
 
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(8)
 _FRACTIONS = (1 + POINTS) / 2
-# From values at the nodes to the derivative of the quartic through them.
-_SLOPES = (np.arange(1, 5) * _FRACTIONS[:, None] ** np.arange(4)) @ np.linalg.inv(
-    np.vander(NODES, increasing=True)
-)[1:]
+# From values at the nodes to the quartic through them, and its derivative.
+_POWERS = np.linalg.inv(np.vander(NODES, increasing=True))
+_VALUES = _FRACTIONS[:, None] ** np.arange(5) @ _POWERS
+_SLOPES = (np.arange(1, 5) * _FRACTIONS[:, None] ** np.arange(4)) @ _POWERS[1:]
 
 
 def path_length(trajectory: Trajectory) -> Float64[np.ndarray, " times"]:
@@ -41,14 +41,28 @@ def path_length(trajectory: Trajectory) -> Float64[np.ndarray, " times"]:
     directions = _flat(trajectory.direction)
     if trajectory.steps is None:
         return np.append(0.0, np.cumsum(_angles(directions[:-1], directions[1:])))
-    nodes = np.asarray(trajectory.steps.nodes)[:, :, :-1]
     lengths = [
-        np.linalg.norm(_SLOPES @ np.concatenate([start[None], node]), axis=1)
-        @ WEIGHTS
-        / 2
-        for start, node in zip(directions[:-1], nodes, strict=True)
+        _length(start, nodes, rates)
+        for start, nodes, rates in zip(
+            directions[:-1],
+            np.asarray(trajectory.steps.nodes),
+            np.asarray(trajectory.steps.rates),
+            strict=True,
+        )
     ]
     return np.append(0.0, np.cumsum(lengths))
+
+
+def _length(start, nodes, rates):
+    """Of the direction of exp(rates f) v(f), with v the quartic through the nodes."""
+    values = np.concatenate([start[None], nodes])
+    grown = np.exp(rates * _FRACTIONS[:, None])
+    point = grown * (_VALUES @ values)
+    motion = grown * (_SLOPES @ values) + rates * point
+    norm = np.linalg.norm(point, axis=1, keepdims=True)
+    point, motion = point / norm, motion / norm
+    motion -= np.sum(point * motion, axis=1, keepdims=True) * point
+    return np.linalg.norm(motion, axis=1) @ WEIGHTS / 2
 
 
 def _flat(networks):

@@ -14,13 +14,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .. import _tree
-from .._field import AbstractField
+from .._field import Field
 from .._flow import AbstractFlow
-from .._polar import PolarField
 from .._results import RESULTS
 
 
-FORMAT = 1
+FORMAT = 2
 """Raised when files of an older gflow can no longer be read by a newer one."""
 
 CURVE = {  # dimensions, and the meaning
@@ -35,8 +34,11 @@ CURVE = {  # dimensions, and the meaning
 STEPS = {
     "nodes": (
         ("step", "quarter", "coordinate"),
-        "direction, and last log-radius, at the quarters of a step",
+        "weights in the frame of a step, whose start has norm one, at its quarters",
     ),
+    "rates": (("step", "coordinate"), "growth of each weight's frame over a step"),
+    "growth": (("step",), "growth of the log-radius of the frame over a step"),
+    "log_radius": (("step",), "log-radius at the end of a step"),
     "tau": (("step",), "clock of the solver at the end of a step"),
     "log_t": (("step",), "natural logarithm of physical time at the end of a step"),
     "log_loss": (("step",), "natural logarithm of the mean loss at the end of a step"),
@@ -47,17 +49,18 @@ STEPS = {
 SCALARS = {
     "length": (("step",), "length of a step of the clock of the solver"),
     "log_radius": (("step", "sixth"), "log-radius at the sixths of a step"),
-    "rate": (("step", "sixth"), "log(dt/dtau) / (1 + R), but for the power"),
+    "rate": (("step", "sixth"), "log(dt/ds) / (1 + R), but for the power"),
+    "tau_rate": (("step", "sixth"), "log(dtau/ds)"),
     "loss": (("step", "sixth"), "-log(loss) / (1 + R)"),
     "degree": (("step",), "degree of homogeneity"),
     "exponent": (("step",), "power of the norm in R"),
-    "power": (("step",), "power of the norm in dt/dtau"),
+    "power": (("step",), "power of the norm in dt/ds"),
 }
 """The fields of its `StepScalars`, likewise with `step_scalar_`."""
 
 OUTCOMES = (
     *("successful", "interrupted", "out_of_steps", "step_underflow"),
-    *("stalled", "plateau", "vanishing"),
+    *("critical_point", "unresolved", "vanishing"),
 )
 """The names of the `RESULTS` of a solve: the items do not know them."""
 
@@ -108,11 +111,6 @@ def _parts(tree: PyTree, prefix: str) -> list[Part]:
     return parts
 
 
-def clock(field: AbstractField) -> str:
-    """The name of the clock of a field, as `solve` takes it."""
-    return "polar" if isinstance(field, PolarField) else field.clock  # pyright: ignore
-
-
 def settings(flow: AbstractFlow) -> dict[str, str]:
     """What a flow is but for its data, in words that two alike flows share."""
     return {"flow": _text(flow, ("loss", "x", "y")), "loss": _text(flow.loss, ())}
@@ -134,6 +132,6 @@ def outcome(result: RESULTS) -> str:
     return next(name for name in OUTCOMES if bool(getattr(RESULTS, name) == result))
 
 
-def end_margins(field: AbstractField, point: np.ndarray) -> np.ndarray:
+def end_margins(field: Field, point: np.ndarray) -> np.ndarray:
     """The margins of a direction, by which a network is known again."""
     return np.asarray(eqx.filter_jit(field.margins)(jnp.asarray(point)))

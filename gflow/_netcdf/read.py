@@ -7,11 +7,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import PyTree
 
-from .._euclidean import EuclideanField
-from .._field import AbstractField
+from .._field import Field
 from .._flow import AbstractFlow
 from .._log_time import StepScalars
-from .._polar import PolarField
 from .._results import RESULTS
 from .._trajectory import Sample, Steps, Trajectory, trajectory
 from .layout import (
@@ -37,10 +35,7 @@ def load(path: str | Path, flow: AbstractFlow, network: PyTree) -> Trajectory:
     _require_flow(stored, flow)
     _require_network(stored, network)
     degree, clock = float(stored.attrs["degree"]), str(stored.attrs["clock"])
-    if clock == "polar":
-        field = PolarField(flow, network, degree)
-    else:
-        field = EuclideanField(flow, network, clock, degree)
+    field = Field(flow, network, clock, degree)
     curve: dict[str, Any] = {name: stored[name].values for name in CURVE}
     log_radius = curve.pop("log_radius")
     leaves = [
@@ -160,7 +155,7 @@ def _require_network(stored: xr.Dataset, network: PyTree) -> None:
 
 
 def _require_function(
-    stored: xr.Dataset, field: AbstractField, points: np.ndarray
+    stored: xr.Dataset, field: Field, points: np.ndarray
 ) -> None:
     """Refuse a network with other outputs, such as one of another activation."""
     if len(points) == 0:
@@ -178,7 +173,7 @@ def _require_function(
         )
 
 
-def _degree(field: AbstractField) -> str:
+def _degree(field: Field) -> str:
     degree = float(field.degree)
     return "none" if math.isnan(degree) else f"not {degree:g}"
 

@@ -1,22 +1,21 @@
-r"""The weights of an implicit stage whose margins are linear in them.
+r"""The dual weights of an implicit stage whose margins are linear in them.
 
 Find $q$ on the simplex with $\log q + c = \log g(R (b + \eta K q))$: for the
 exponential loss, the optimality condition of $\min_q \tfrac12 \eta R\, q^\top K q
 + R \langle b, q\rangle + \sum q \log q$. It is mild however large $R$ is, where the
-same equation in the network's weights is hopeless. Under clocks of time $c$ is given in
-place of the sum of $q$; under the square loss the equation is linear.
+same equation in the network's weights is hopeless. Under the square loss it is linear.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
+from .._field import Field
 from .._flow import AbstractFlow
 from .._logs import log_sum_exp
 from .._types import Scalar
 from ._newton import solve_newton
-from ._positive import solve_positive
 
 
 MAX_ITERATIONS = 50
@@ -39,32 +38,128 @@ BOLD, NEAR, SHARPEN = 10, 1.0, 6.0
 """If so many iterations have not come this near the solution, begin again at a scale of
 one, and sharpen the margins by this factor whenever that near."""
 
+POSITIVE = 1e-9
+"""$K$ counts as positive if it is with this share of its trace added."""
+
 WEIGHT_DROP = 1e-2
 """A predicted weight is at least this much of the last: an extrapolation may go below
 zero. Found by trial on toy problems; 1e-1 and 1e-3 do as well."""
 
 
 def predict_weights(
-    dual: str, predicted: Float[Array, " m"], last: Float[Array, " m"]
+    free: bool, predicted: Float[Array, " m"], last: Float[Array, " m"]
 ) -> Float[Array, " m"]:
-    """An extrapolation of weights, made admissible."""
-    if dual == "free":
+    """An extrapolation of dual weights, made admissible."""
+    if free:
         return predicted
     positive = jnp.maximum(predicted, WEIGHT_DROP * last)
-    return positive / jnp.sum(positive) if dual == "simplex" else positive
+    return positive / jnp.sum(positive)
 
 
-def solve_weights(
+def stage_weights(
+    field: Field,
+    weights: Float[Array, " m"],
+    shift: Float[Array, " m"],
+    gram: Float[Array, "m m"],
+    flat: Bool[Array, ""],
+    scale: Scalar,
+    seen: Bool[Array, " m"],
+    eta: Scalar,
+    tolerance: Scalar,
+) -> Float[Array, " m"]:
+    r"""The dual weights of a stage, whatever its matrix $K$.
+
+    Where $K$ is that of a flat model, or positive all the same, by `solve_weights`;
+    else by one step of Newton's method, damped.
+
+    Args:
+        field: Gives $\log g$ and its slopes.
+        weights: The guess.
+        shift: The vector $b$.
+        gram: The matrix $K$.
+        flat: Whether $K$ is known to be symmetric and positive.
+        scale: The scale $R$ of the margins.
+        seen: The margins that count.
+        eta: The length of the stage.
+        tolerance: The error at which to stop.
+    """
+    if field.free:
+        return jnp.linalg.solve(np.eye(weights.size) + eta * gram, -shift)
+    flow = field.flow
+
+    half = jnp.where(flat, gram, (gram + gram.T) / 2)
+    lift = POSITIVE * jnp.trace(half) / weights.size
+    lower = jax.lax.cond(
+        flat,
+        lambda: jnp.ones(()),
+        lambda: jnp.sum(
+            jax.lax.linalg.cholesky(
+                half + lift * np.eye(weights.size), symmetrize_input=False
+            )
+        ),
+    )
+    # The part of K that is not symmetric is corrected by the outer iteration.
+    tilted = shift + eta * ((gram - half) @ weights)
+
+    def symmetric():
+        return solve_weights(flow, weights, tilted, half, scale, seen, eta, tolerance)
+
+    return jax.lax.cond(
+        jnp.isfinite(lower),
+        symmetric,
+        lambda: linear_weights(flow, weights, shift, gram, scale, seen, eta),
+    )
+
+
+def linear_weights(
     flow: AbstractFlow,
-    dual: str,
     weights: Float[Array, " m"],
     shift: Float[Array, " m"],
     gram: Float[Array, "m m"],
     scale: Scalar,
-    offset: Scalar,
+    seen: Bool[Array, " m"],
+    eta: Scalar,
+) -> Float[Array, " m"]:
+    """One step of Newton's method for the dual weights, for any matrix $K$."""
+    m = weights.shape[0]
+    q = jnp.maximum(weights, FLOOR)
+    margins = scale * (shift + eta * (gram @ q))
+    residual = jnp.log(q) - goal_of(flow, margins, seen)
+    slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
+    if shares is None:
+        steep = jnp.ravel(slopes)[:, None] * gram
+    else:
+        parts = gram.reshape(-1, flow.rivals, m)
+        steep = parts - jnp.einsum("nk,nkm->nm", shares, parts)[:, None]
+        steep = steep.reshape(m, m)
+    matrix = np.eye(m) + eta * scale * q[:, None] * steep
+    bordered = jnp.block([[matrix, q[:, None]], [jnp.ones((1, m)), jnp.zeros((1, 1))]])
+    right = jnp.append(-q * residual, 1 - jnp.sum(q))
+    change = jnp.linalg.solve(bordered, right)[:m]
+    new = jnp.maximum(q + change, LEAST_LEFT * q)
+    return new / jnp.sum(new)
+
+
+def goal_of(
+    flow: AbstractFlow, margins: Float[Array, " m"], seen: Bool[Array, " m"]
+) -> Float[Array, " m"]:
+    r"""$\log g$, normalized; next to nothing where a margin does not count."""
+    goal = flow.log_weights(margins)
+    most = jnp.max(jnp.where(seen, goal, -jnp.inf))
+    goal = jnp.where(seen, goal, most - LOG_HUGE)
+    return goal - log_sum_exp(goal)
+
+
+def solve_weights(
+    flow: AbstractFlow,
+    weights: Float[Array, " m"],
+    shift: Float[Array, " m"],
+    gram: Float[Array, "m m"],
+    scale: Scalar,
+    seen: Bool[Array, " m"],
     eta: Scalar,
     tolerance: Scalar,
-) -> tuple[Float[Array, " m"], Int[Array, ""]]:
+) -> Float[Array, " m"]:
     r"""Newton's method on $r = \log q + c - \log g(R(b + \eta K q)) = 0$.
 
     Some things make it safe at any scale. Adding a constant to $K$ changes only the
@@ -85,27 +180,19 @@ def solve_weights(
 
     Args:
         flow: Gives $\log g$ and its slopes.
-        dual: `"simplex"` ($\sum q = 1$), `"positive"` ($-c$ = `offset`) or `"free"`.
-        weights: The guess; positive unless `dual` is `"free"`.
+        weights: The guess.
         shift: The vector $b$.
         gram: The matrix $K$, positive semi-definite.
         scale: The scale $R$ of the margins.
-        offset: $-c$, where it is given.
+        seen: The margins that count.
         eta: The length of the stage.
         tolerance: The error at which to stop.
 
-    Returns:
-        The weights, and the number of iterations.
     """
     m = weights.shape[0]
-    if dual == "free":
-        # q = -e^c (b + eta K q)
-        strength = jnp.exp(offset)
-        matrix = np.eye(m) + strength * eta * gram
-        return solve_positive(matrix, -strength * shift[:, None])[:, 0], jnp.asarray(1)
     diagonal = jnp.sum(gram * np.eye(m), axis=0)
     lift = jnp.sum(diagonal) / m + 1e-300
-    lifted = gram + lift if dual == "simplex" else gram
+    lifted = gram + lift
     diagonal = jnp.maximum(diagonal, 1e-12 * lift)
 
     weights = jnp.maximum(weights, FLOOR)
@@ -116,14 +203,11 @@ def solve_weights(
     def compare(q, image, scale):
         """The residual, the distance it amounts to, and the margins."""
         margins = scale * (shift + eta * image)
-        goal = flow.log_weights(margins)
-        goal = goal - log_sum_exp(goal) if dual == "simplex" else goal + offset
-        residual = jnp.log(q) - goal
+        residual = jnp.log(q) - goal_of(flow, margins, seen)
         return residual, jnp.sum(_gap(q, residual) * residual), margins
 
     def admitted(new):
-        new = new / jnp.sum(new) if dual == "simplex" else new
-        return jnp.clip(new, FLOOR, HUGE)
+        return jnp.clip(new / jnp.sum(new), FLOOR, HUGE)
 
     def best_share(q, dq, new, sharp):
         def share_of_it(share):
@@ -151,12 +235,9 @@ def solve_weights(
             mean = jnp.clip(jnp.where(flat, q, slope), FLOOR, HUGE)
         right = mean[:, None] * jnp.stack([residual, jnp.ones(m)], axis=1)
         solved = solve_newton(eta * sharp, lifted, mean, decay, shares, right)
-        if dual == "simplex":
-            change, per_multiplier = jnp.sum(solved, axis=0)
-            multiplier = -(1 - jnp.sum(q) + change) / per_multiplier
-            dq = -(solved[:, 0] + multiplier * solved[:, 1])
-        else:
-            dq = -solved[:, 0]
+        change, per_multiplier = jnp.sum(solved, axis=0)
+        multiplier = -(1 - jnp.sum(q) + change) / per_multiplier
+        dq = -(solved[:, 0] + multiplier * solved[:, 1])
 
         stiffness = jnp.maximum(eta * sharp * decay * diagonal, FLOOR)
         target = jnp.log(q) + dq / mean + stiffness * (q + dq)
@@ -185,8 +266,7 @@ def solve_weights(
     start = (
         weights, first, scale, jnp.asarray(False), jnp.asarray(0), jnp.asarray(jnp.inf)
     )  # fmt: skip
-    q, *_, count, _ = jax.lax.while_loop(unfinished, step, start)
-    return q, count
+    return jax.lax.while_loop(unfinished, step, start)[0]
 
 
 def _size(motion: Float[Array, " m"], image: Float[Array, " m"]) -> Scalar:

@@ -1,28 +1,29 @@
-r"""The linear model of a stage: how its point answers to a defect and to weights.
+r"""The linear model of a stage: how its point answers to a defect and to dual weights.
 
-Newton's method on a stage $\theta = \phi + \eta F(\theta, q)$ moves by
-$A^{-1}(-d + \eta P J^\top \mathrm dq)$ with $A = c I - \eta P H P$, where $c = 1 + \eta
-\langle q, L z \rangle$ is the curvature of the sphere and $H = \sum_i q_i \nabla^2 z_i$
-that of the network. For a smooth network $A \approx c I$ serves, and Anderson
-acceleration removes the rest. Where the flow slides along a kink of width $\epsilon$,
-$H$ is of size $-1/\epsilon$: then $A$ is formed and factored, if there are few weights.
+Newton's method on a stage $D x = \beta + \eta F(x, q)$, $D = 1 + \eta m$, moves by
+$A^{-1}(-d + \eta \Lambda^{-1} J^\top \mathrm dq)$ with $A = D - \eta\,\partial F /
+\partial x$. For a smooth network $A \approx D$ serves, and Anderson acceleration
+removes the rest. Where that is slow, and the weights are few, $A$ is formed and
+factored, its rows and columns scaled by the sizes of the units: else the small ones
+would drown in the elimination.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from .._field import AbstractField, Linearization, State
+from .._frame import Frame
 from .._types import Scalar
 
 
 FEW_WEIGHTS = 400
-"""The most weights N for which a Hessian is formed and factored, at N^3/3."""
+"""The most weights N for which $A$ is formed and factored, at 2 N^3/3."""
 
 STIFF = 1.0
-r"""The norm of $\eta P H P / c$ from which on the next step forms $A$ at once."""
+r"""The norm of $\eta\,\partial F/\partial x$, in units of $D$, from which on the next
+step forms $A$ at once."""
 
 
 class StageModel(eqx.Module):
@@ -30,97 +31,118 @@ class StageModel(eqx.Module):
 
     Attributes:
         jacobian: $J$.
-        response: Rows $A^{-1} P J^\top$, one a margin, times the speed of the clock.
-        gram: $J A^{-1} P J^\top$, positive semi-definite, times the speed.
-        factor: The lower Cholesky factor of $A$; of size zero for many weights.
-        damping: $c$.
-        flat: Whether $A = c I$, and `factor` means nothing.
-        stiff: Whether the curvature of the network exceeds $c$.
+        response: Rows $A^{-1} J^\top$, one a margin.
+        gram: $J A^{-1} J^\top$.
+        damping: $D$.
+        scaling: The scales of rows and columns in `factor`.
+        factor: $A$ by its LU factors; of size zero for many weights.
+        pivots: Of `factor`.
+        flat: Whether $A = D$, and `factor` means nothing.
+        stiff: Whether the curvature is large against $D$.
     """
 
     jacobian: Float[Array, "margins weights"]
     response: Float[Array, "margins weights"]
     gram: Float[Array, "margins margins"]
+    damping: Float[Array, " weights"]
+    scaling: Float[Array, " weights"]
     factor: Float[Array, "size size"]
-    damping: Scalar
+    pivots: Int[Array, " size"]
     flat: Bool[Array, ""]
     stiff: Bool[Array, ""]
 
+    @property
+    def safe_damping(self) -> Float[Array, " weights"]:
+        """$D$, or 1 where the frame decays: there the curvature is as large as $m$."""
+        return jnp.maximum(self.damping, 1.0)
+
     def undo(self, defect: Float[Array, " weights"]) -> Float[Array, " weights"]:
         """$A^{-1}$ times a vector."""
+        return _undo(self, defect[:, None])[:, 0]
+
+    def free_point(self, base, point, motion, dual, eta, speed):
+        r"""Where the point goes if $q$ were zero: it moves by $\eta q$ `response` more."""
+        own = eta / speed * (dual @ self.response)
+        safe = self.safe_damping
+        flat = ((safe - self.damping) * point + base + eta * motion) / safe - own
         if self.factor.size == 0:
-            return defect / self.damping
+            return flat
 
-        def solve():
-            half = _solve_lower(self.factor, defect[:, None], False)
-            return _solve_lower(self.factor, half, True)[:, 0]
+        def curved():
+            defect = self.damping * point - base - eta * motion
+            return point - self.undo(defect) - own
 
-        return jax.lax.cond(self.flat, lambda: defect / self.damping, solve)
+        return jax.lax.cond(self.flat, lambda: flat, curved)
 
 
-def flat_model(linear: Linearization, damping: Scalar) -> StageModel:
-    """The model that knows no curvature of the network."""
-    weights = linear.start.size
-    size = weights if weights <= FEW_WEIGHTS else 0
-    factor = linear.speed / damping
+def _undo(model: StageModel, right: Float[Array, "weights columns"]):
+    if model.factor.size == 0:
+        return right / model.safe_damping[:, None]
+
+    def solve():
+        scaled = model.scaling[:, None] * right
+        lu = (model.factor, model.pivots)
+        return jax.scipy.linalg.lu_solve(lu, scaled) / model.scaling[:, None]
+
+    return jax.lax.cond(model.flat, lambda: right / model.safe_damping[:, None], solve)
+
+
+def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
+    """The model that knows no curvature of the network, at the start of the step."""
+    jacobian = jnp.where(frame.rest[None], 0.0, frame.jacobian)
+    size = damping.size if damping.size <= FEW_WEIGHTS else 0
+    response = jacobian / jnp.maximum(damping, 1.0)
     return StageModel(
-        jacobian=linear.jacobian,
-        response=factor * linear.tangent(),
-        gram=factor * linear.gram,
-        factor=jnp.zeros((size, size)),
+        jacobian=jacobian,
+        response=response,
+        gram=jacobian @ response.T,
         damping=damping,
+        scaling=frame.weight,
+        factor=jnp.zeros((size, size)),
+        pivots=jnp.zeros(size, jnp.int32),
         flat=jnp.asarray(True),
         stiff=jnp.asarray(False),
     )
 
 
+def bent_model(frame: Frame, model: StageModel, gradient) -> StageModel:
+    """The flat model of a flow that is steepest in another norm, at its direction."""
+    response = frame.field.norm.tangents(gradient, model.jacobian) / model.safe_damping
+    return eqx.tree_at(
+        lambda m: (m.response, m.gram), model, (response, model.jacobian @ response.T)
+    )
+
+
 def curved_model(
-    field: AbstractField,
-    state: State,
-    weights: Float[Array, " margins"],
+    frame: Frame,
+    point: Float[Array, " weights"],
+    dual: Float[Array, " margins"],
     eta: Scalar,
-    damping: Scalar,
+    scaling: Float[Array, " weights"],
+    flat: StageModel,
 ) -> StageModel:
-    """The model with the curvature of the network; flat where $A$ is not positive.
+    """The model with the curvature of the network at a point; flat if it is singular."""
+    _, jacobian = frame.field.jacobian(point)
+    jacobian = jnp.where(frame.rest[None], 0.0, jacobian)
 
-    It is not where a kink repels the flow and the step is long: a stage may then have
-    several solutions, and acceleration from the guess finds the nearest.
-    """
-    velocity, _ = field.velocity(state[:-1], weights)
-    linear = field.linearize(state, velocity)
-    tangent, unit = linear.tangent(), linear.start
+    def motion(point):
+        return frame.negative_gradient(point, dual)[1]
 
-    def pull(point):
-        return jax.vjp(field.margins, point)[1](weights)[0]
-
-    # Reverse mode twice: measured on small networks, half the time of `jax.hessian`.
-    _, transposed = jax.vjp(pull, state[:-1])
-    (hessian,) = jax.vmap(transposed)(jnp.eye(unit.size))
-    radial = hessian @ unit
-    outer = jnp.outer(unit, radial - jnp.dot(unit, radial) / 2 * unit)
-    curvature = eta * linear.speed * (hessian - outer - outer.T)
-    factor = jax.lax.linalg.cholesky(
-        damping * np.eye(unit.size) - curvature, symmetrize_input=False
+    _, bend = jax.linearize(motion, point)
+    columns = jax.vmap(bend)(jnp.eye(point.size))  # one a row
+    bent = eta * columns.T * scaling[:, None] / scaling[None]
+    damping = flat.damping
+    factor, pivots = jax.scipy.linalg.lu_factor(
+        jnp.where(np.eye(point.size, dtype=bool), damping[:, None], 0.0) - bent
     )
-    flat = ~jnp.isfinite(jnp.sum(factor))
-    half = jnp.where(
-        flat, tangent.T / jnp.sqrt(damping), _solve_lower(factor, tangent.T, False)
+    stiff = jnp.sum((bent / flat.safe_damping[:, None]) ** 2) > STIFF**2
+    model = StageModel(
+        jacobian, jacobian, flat.gram, damping, scaling, factor, pivots,
+        jnp.asarray(False), stiff,
+    )  # fmt: skip
+    response = _undo(model, jacobian.T).T
+    usable = jnp.isfinite(jnp.sum(response))
+    model = eqx.tree_at(
+        lambda m: (m.response, m.gram), model, (response, jacobian @ response.T)
     )
-    response = jax.lax.cond(
-        flat, lambda: tangent / damping, lambda: _solve_lower(factor, half, True).T
-    )
-    return StageModel(
-        jacobian=linear.jacobian,
-        response=linear.speed * response,
-        gram=linear.speed * (half.T @ half),
-        factor=factor,
-        damping=damping,
-        flat=flat,
-        stiff=jnp.sum(curvature**2) > (STIFF * damping) ** 2,
-    )
-
-
-def _solve_lower(factor, right, transpose):
-    return jax.lax.linalg.triangular_solve(
-        factor, right, left_side=True, lower=True, transpose_a=transpose
-    )
+    return jax.tree.map(lambda a, b: jnp.where(usable, a, b), model, flat)

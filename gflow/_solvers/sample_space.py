@@ -1,18 +1,16 @@
-r"""Implicit Runge-Kutta steps of the polar flow, solved in sample space.
+r"""Implicit Runge-Kutta steps of a flow, solved in the space of its samples.
 
-A stage $\theta = \phi + \eta F(\theta, q)$ is solved for $\theta$ *and* $q$, so that a
-softmin of any sharpness costs nothing. One iteration makes a Newton step with the
-Jacobian of the margins frozen at the start of the step: given the defect
-$d = \theta - \phi - \eta F(\theta, q)$,
+A stage $D x = \beta + \eta F(x, q)$ is solved for the point *and* the dual weights, so
+that a softmin of any sharpness costs nothing. One iteration makes a Newton step with a
+linear model of the stage (see `_model`): with $x_f$ the point without the pull of $q$,
 
-$$q_+ = \mathrm{softmax}(\log g(R(b + \bar\eta K q_+))), \quad
-b = z - J \bar d - \bar\eta K q, \quad
-\theta_+ = \theta - \bar d + \bar\eta P J^\top (q_+ - q),$$
+$$q_+ = \mathrm{softmax}(\log g(R(b + \eta K q_+))), \quad b = z + J(x_f - x), \quad
+x_+ = x_f + \eta\, \mathrm{response}^\top q_+ .$$
 
-where $K = J P J^\top$, and a bar divides by $1 + \eta \langle q, L z\rangle$, the
-curvature of the sphere. What is left is the curvature of the network, which Anderson
-acceleration removes without ever forming a Hessian: memory and work are O(m N). Where
-that is slow, at kinks, and the weights are few, the curvature is formed: see `_model`.
+What is left is the curvature of the network, which Anderson acceleration removes
+without ever forming a Hessian: memory and work are O(m N). Where that is slow and the
+weights are few, the curvature is formed. All is measured unit by unit, in the moving
+frame of the step.
 """
 
 import abc
@@ -25,18 +23,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._field import State, two_norm
+from .._field import two_norm
+from .._frame import Frame
 from ._anderson import accelerate, empty_history
-from ._dual import predict_weights, solve_weights
-from ._model import FEW_WEIGHTS, StageModel, curved_model, flat_model
+from ._dual import predict_weights, stage_weights
+from ._model import FEW_WEIGHTS, StageModel, bent_model, curved_model, flat_model
 from ._tableau import StageTable, stage_table
 
 
 DUAL_TOLERANCE = 0.03
-"""The error left in the weights of a stage, against the error of the iterate."""
+"""The error left in the dual weights of a stage, against the error of the iterate."""
 
-
-ROUNDS, ROUND = 3, 12
+ROUNDS, ROUND = 4, 12
 """How many models a stage may take with few weights, and iterations with each."""
 
 LOOK = 8
@@ -49,30 +47,28 @@ faster than the step, and a step that fails for want of iterations is lost."""
 
 
 class SampleSpaceState(eqx.Module):
-    """What a step hands to the next: velocity, weights, a count of gradients.
+    """What a step hands to the next: slope, dual weights, a count of gradients.
 
     And whether the curvature of the network was `stiff`, so that it is worth forming,
     and by which factor the next step may be longer, for its stages to converge.
     """
 
-    velocity: State
-    weights: Float[Array, " samples"]
+    slope: Float[Array, " weights"]
+    dual: Float[Array, " margins"]
     gradients: Int[Array, ""]
     stiff: Bool[Array, ""]
     growth: Float[Array, ""]
 
 
 class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
-    r"""An ESDIRK method for the polar flow, each stage solved in sample space.
+    r"""An ESDIRK method for gradient flows, each stage solved in sample space.
 
     Diffrax's own solvers fail for $R \gg 1$ (their guess of a stage must be right to
-    $1/R$, or the exponential throws it out). Use it with
-    `diffrax.ODETerm(gflow.polar_velocity)`, a `PolarState` for `y0` and the
-    field as `args`; `gflow.solve` does all that.
+    $1/R$, or the exponential throws it out). Use it through `gflow.solve`.
 
     Attributes:
-        stage_tol: The largest distance, in weights of norm one and log-radius, between
-            the last two iterates of a stage. `gflow.solve` sets it from `rtol`.
+        stage_tol: The largest distance between the last two iterates of a stage, unit
+            by unit. `gflow.solve` sets it from `rtol`.
         max_iterations: How many iterations a stage may take before the step fails; with
             few weights `ROUNDS` of `ROUND` count instead.
         memory: How many differences Anderson acceleration keeps.
@@ -90,12 +86,10 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         """The coefficients of the method."""
 
     def init(self, terms, t0, t1, y0, args):
-        del terms, t0, t1
-        weights = args.weights(y0)
-        velocity, _ = args.velocity(y0[:-1], weights)
+        del terms, t0, t1, y0
         any_length = jnp.asarray(jnp.inf)
         return SampleSpaceState(
-            velocity, weights, jnp.asarray(1), jnp.asarray(False), any_length
+            args.gradient, args.dual, jnp.asarray(0), jnp.asarray(False), any_length
         )
 
     def func(self, terms, t0, y0, args):
@@ -103,32 +97,36 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         del terms, made_jump
-        table, length, start = self.table, t1 - t0, y0
+        table, length, frame = self.table, t1 - t0, args
         stages = len(table.a)
         a, predictor = jnp.asarray(table.a), jnp.asarray(table.predictor)
+        nodes = jnp.asarray(table.nodes)
         eta = length * table.gamma
+        damping = 1 + eta * frame.rate
 
         def stage(i, carry):
-            slopes, weights, model, _, q, count, most, ok = carry
-            base = start + length * (a[i] @ slopes)
-            guess = base + eta * (predictor[i] @ slopes)
-            q = predict_weights(args.dual, predictor[i] @ weights, q)
+            slopes, duals, model, _, q, count, most, ok = carry
+            s = nodes[i] * length
+            base = y0 + length * (a[i] @ slopes)
+            guess = frame.point(s, base + eta * (predictor[i] @ slopes))
+            q = predict_weights(frame.field.free, predictor[i] @ duals, q)
             early = solver_state.stiff & (i == 1)
             point, q, model, used, ok = self._solve_stage(
-                args, model, base, guess, q, eta, early, ok
+                frame, model, frame.point(s, base), guess, q, s, eta, early, ok
             )
-            slopes = slopes.at[i].set((point - base) / eta)
-            weights, most = weights.at[i].set(q), jnp.maximum(most, used)
-            return slopes, weights, model, point, q, count + used, most, ok
+            # From positions: late, q has no digits.
+            coordinates = jnp.exp(-frame.sigma * s) * point
+            slopes = slopes.at[i].set((coordinates - base) / eta)
+            duals, most = duals.at[i].set(q), jnp.maximum(most, used)
+            return slopes, duals, model, coordinates, q, count + used, most, ok
 
-        slopes = jnp.zeros((stages, start.size)).at[0].set(solver_state.velocity)
-        q = solver_state.weights
-        weights = jnp.zeros((stages, q.size)).at[0].set(q)
-        linear = args.linearize(y0, solver_state.velocity)
-        model = flat_model(linear, args.damping(solver_state.velocity, eta))
-        count = solver_state.gradients + 1  # the per-sample gradients of the model
+        first = frame.gradient - frame.rate * y0
+        slopes = jnp.zeros((stages, y0.size)).at[0].set(first)
+        q = frame.dual
+        duals = jnp.zeros((stages, q.size)).at[0].set(q)
         none, ok = jnp.asarray(0), jnp.asarray(True)
-        carry = (slopes, weights, model, start, q, count, none, ok)
+        model = flat_model(frame, damping)
+        carry = (slopes, duals, model, y0, q, solver_state.gradients, none, ok)
         slopes, _, model, end, q, count, most, ok = jax.lax.fori_loop(
             1, stages, stage, carry
         )
@@ -137,24 +135,25 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         result = dfx.RESULTS.where(
             ok, dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence
         )
-        aim = jnp.inf if self._few(args, y0) else EASY * self.max_iterations
+        aim = jnp.inf if self._few(frame) else EASY * self.max_iterations
         growth = aim / jnp.maximum(most, 1)
         state = SampleSpaceState(slopes[-1], q, count, model.stiff, growth)
         return end, error, dense_info, state, result
 
-    def _few(self, field, state) -> bool:
+    def _few(self, frame: Frame) -> bool:
         """Whether the curvature of the network may be formed."""
-        return state.size - 1 <= FEW_WEIGHTS and not field.bends
+        return frame.start.size <= FEW_WEIGHTS and frame.field.euclidean
 
-    def _solve_stage(self, field, model, base, guess, weights, eta, early, ok):
-        """The solution of one stage: point, weights, model, gradients used, success.
+    def _solve_stage(self, frame, model, base, guess, dual, s, eta, early, ok):
+        """The solution of one stage: point, dual, model, gradients used, success.
 
         With few weights it is sought in rounds, each after the first with a model made
         anew at the iterate (the first too, if it is `early` known to be needed). After
         a failure (`ok` false) the other stages are not worth it.
         """
-        few = self._few(field, base)
+        few = self._few(frame)
         rounds, length = (ROUNDS, ROUND) if few else (1, self.max_iterations)
+        scaling = frame.weight * jnp.exp(-frame.sigma * s)
 
         def attempt(carry):
             point, q, model, used, number, _ = carry
@@ -162,12 +161,12 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
                 renew = early | (number > 0)
                 model = jax.lax.cond(
                     renew,
-                    lambda: curved_model(field, point, q, eta, model.damping),
+                    lambda: curved_model(frame, point, q, eta, scaling, model),
                     lambda: model,
                 )
                 used = used + jnp.where(renew, 2 * point.size, 0)
             point, q, count, error = self._iterate(
-                field, model, base, point, q, eta, length
+                frame, model, base, point, q, s, eta, scaling, length
             )
             return point, q, model, used + count, number + 1, error
 
@@ -177,52 +176,63 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             return ok & going & (number < rounds)
 
         none = jnp.asarray(0)
-        start = (guess, weights, model, none, none, jnp.asarray(jnp.inf))
+        start = (guess, dual, model, none, none, jnp.asarray(jnp.inf))
         point, q, model, used, _, error = jax.lax.while_loop(unfinished, attempt, start)
         return point, q, model, used, ok & (error <= self.stage_tol)
 
-    def _iterate(self, field, given: StageModel, base, point, q, eta, most):
-        """Accelerated Newton steps with one model: point, weights, count, error."""
-        unit = field.unit(base)
+    def _iterate(
+        self, frame, given: StageModel, base, point, dual, s, eta, scaling, most
+    ):
+        """Accelerated Newton steps with one model: point, dual, count, error."""
+        field = frame.field
+        log_radius = frame.log_radius_at(s)
+
+        def exact(q, margins, mild):
+            weights = field.dual_weights(margins, log_radius, frame.seen)
+            return jnp.where(mild, weights, q)
 
         def iterate(carry):
-            point, q, history, count, error, best, mark = carry
-            direction = point[:-1]
-            velocity, margins = field.velocity(direction, q)
+            point, q, history, count, error, best, mark, _ = carry
+            margins = field.margins(point)
+            scale = field.scale(margins, log_radius)
+            mild = field.mild(margins, scale)
+            q = exact(q, margins, mild)
+            _, motion = frame.negative_gradient(point, q)
             model = given
-            if field.bends:
-                linear = field.bend(given.jacobian, direction, q)
-                model = flat_model(linear, given.damping)
-            defect = model.undo((point - base - eta * velocity)[:-1])
-            image = model.jacobian @ defect + eta * (model.gram @ q)
+            if not field.euclidean:
+                pull = jax.vjp(field.margins, point)[1](q)[0]
+                model = bent_model(frame, given, pull)
+            speed = jnp.exp(frame.log_speed(point))
+            free = model.free_point(base, point, motion, q, eta, speed)
             tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * self.stage_tol, 1e-2)
-            scale, offset = field.sharpness(margins, point)
-            new_q, _ = solve_weights(
-                field.flow, field.dual, q, margins - image, model.gram, scale, offset,
-                eta, unit * tolerance,
+            new_q = stage_weights(
+                field, q, margins + model.jacobian @ (free - point), model.gram,
+                model.flat, scale, frame.seen, eta / speed, tolerance,
             )  # fmt: skip
-            moved = direction - defect + eta * ((new_q - q) @ model.response)
-            grown = base[-1] + eta * field.scalar_rate(new_q, margins)
-            mapped = jnp.append(moved, grown)
-            residual = mapped - point
-            error = two_norm(residual) / unit
-            point, history = accelerate(history, mapped, residual)
+            mapped = free + eta / speed * (new_q @ model.response)
+            residual = scaling * (mapped - point)
+            error = two_norm(residual)
+            moved, history = accelerate(history, scaling * mapped, residual)
             # The best error of each `LOOK` iterations against that of those before.
             best, look = jnp.minimum(best, error), (count + 1) % LOOK == 0
             blocks_left = (most - count - 1) / LOOK
             hopeless = look & (best * (best / mark) ** blocks_left > self.stage_tol)
             error = jnp.where(hopeless & (error > self.stage_tol), jnp.inf, error)
             mark = jnp.where(look, best, mark)
-            return point, new_q, history, count + 1, error, best, mark
+            return moved / scaling, new_q, history, count + 1, error, best, mark, mild
 
         def unfinished(carry):
-            *_, count, error, _, _ = carry
+            *_, count, error, _, _, _ = carry
             going = (count == 0) | (jnp.isfinite(error) & (error > self.stage_tol))
             return going & (count < most)
 
         history, far = empty_history(self.memory, base.size), jnp.asarray(jnp.inf)
-        start = (point, q, history, jnp.asarray(0), far, far, far)
-        point, q, _, count, error, _, _ = jax.lax.while_loop(unfinished, iterate, start)
+        none, mild = jnp.asarray(0), jnp.asarray(False)
+        start = (point, dual, history, none, far, far, far, mild)
+        point, q, _, count, error, _, _, mild = jax.lax.while_loop(
+            unfinished, iterate, start
+        )
+        q = jax.lax.cond(mild, lambda: exact(q, field.margins(point), mild), lambda: q)
         return point, q, count, error
 
 

@@ -64,6 +64,9 @@ class Conv2d(AbstractHomogeneous):
     def degree(self):
         return 1.0
 
+    def units(self):
+        return (("out", "in", None, None),)
+
     def __call__(self, x, *, key=None):
         del key
         return convolve(x, self.weight, self.stride, self.padding)

@@ -11,7 +11,7 @@ from ._activation import activation, activation_width
 from ._conv import Kernel, convolve
 from ._homogeneous import AbstractHomogeneous
 from ._pool import avg_pool, max_pool
-from ._weights import OutSize, Weights, dense_shapes, draw
+from ._weights import OutSize, Weights, dense_shapes, draw, layer_names
 from ._width import EPS, fixed_width, radius
 
 
@@ -107,6 +107,12 @@ class ConvNet(AbstractHomogeneous):
     def degree(self):
         layers = len(self.kernels) + len(self.weights)
         return float(sum(self.power**layer for layer in range(layers)))
+
+    def units(self):
+        channels = [None, *(f"channels {k + 1}" for k in range(len(self.kernels)))]
+        pairs = zip(channels[1:], channels, strict=False)
+        kernels = tuple((out, inside, None, None) for out, inside in pairs)
+        return (*kernels, *layer_names(self.weights))
 
     def __call__(self, x, *, key=None):
         del key

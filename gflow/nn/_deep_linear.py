@@ -10,6 +10,7 @@ from ._weights import (
     Weights,
     checked_weights,
     gaussian_weights,
+    layer_names,
     require_one_input,
     sizes,
 )
@@ -67,6 +68,9 @@ class DeepLinear(AbstractHomogeneous):
     @property
     def degree(self):
         return float(len(self.weights))
+
+    def units(self):
+        return layer_names(self.weights)
 
     def __call__(self, x, *, key=None):
         del key

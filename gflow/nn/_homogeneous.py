@@ -17,6 +17,23 @@ class AbstractHomogeneous(eqx.Module):
         """The degree $L$ of homogeneity in the weights."""
 
     @abc.abstractmethod
+    def units(self) -> tuple[tuple[str | None, ...], ...]:
+        """The units of weights that are small or large together, such as neurons.
+
+        Any network may have this method, and should where its arrays do not tell.
+
+        Returns:
+            For each array of weights, in the order of `jax.tree.leaves`, one entry for
+            each axis: the name of the layer of units that runs along it, or `None` for
+            inputs, outputs and what else has no size of its own. A weight belongs to
+            the smaller of the units that it joins, and errors are relative to that.
+
+        Example:
+            `return (("hidden", None), ("hidden",))` for two layers with arrays of
+            shapes (width, in) and (width,).
+        """
+
+    @abc.abstractmethod
     def __call__(
         self, x: Float[Array, "*features"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "*classes"]:

@@ -12,6 +12,7 @@ from ._weights import (
     Weights,
     checked_weights,
     gaussian_weights,
+    layer_names,
     require_one_input,
     sizes,
 )
@@ -116,6 +117,9 @@ class MLP(AbstractHomogeneous):
     @property
     def degree(self):
         return float(sum(self.power**layer for layer in range(len(self.weights))))
+
+    def units(self):
+        return layer_names(self.weights)
 
     def __call__(self, x, *, key=None):
         del key

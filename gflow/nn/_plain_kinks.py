@@ -10,7 +10,7 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal
 from jaxtyping import Array, Float, PyTree
 
 from .. import _tree
-from ._jaxprs import function_name, inner_jaxprs
+from ._jaxprs import calls, function_name, inner_jaxprs
 from ._tape import PRIMITIVE
 
 
@@ -64,6 +64,12 @@ def warn_of_plain_kinks(network: PyTree, x: Float[Array, "*features"]) -> None:
         )
 
 
+def has_kinks(network: PyTree, x: Float[Array, "*features"]) -> bool:
+    """Whether a network has kinks, smoothed ones of `gflow.nn` or others."""
+    plain = [name for name in plain_kinks(network, x) if name != GATE]
+    return bool(plain) or calls(_jaxpr(network, x), PRIMITIVE)
+
+
 def plain_kinks(network: PyTree, x: Float[Array, "*features"]) -> list[str]:
     """The names of sharp kinks between the weights of a network and its output.
 
@@ -79,15 +85,20 @@ def plain_kinks(network: PyTree, x: Float[Array, "*features"]) -> list[str]:
     Returns:
         Names such as `["relu", "max"]`, each once, in the order of the calls.
     """
+    jaxpr = _jaxpr(network, x)
+    here: list[Known] = [{} for _ in jaxpr.invars[:-1]]
+    return list(_join(_walk(jaxpr, [*here, None])) or ())
+
+
+def _jaxpr(network: PyTree, x: Float[Array, "*features"]) -> Jaxpr:
+    """The jaxpr of a network, a function of its weights and one input."""
     weights, rest = _tree.partition(network)
     leaves, structure = jax.tree.flatten(weights)
 
     def outputs(leaves, x):
         return eqx.combine(jax.tree.unflatten(structure, leaves), rest)(x)
 
-    jaxpr = jax.make_jaxpr(outputs)(leaves, jnp.asarray(x)).jaxpr
-    here: list[Known] = [{} for _ in leaves]
-    return list(_join(_walk(jaxpr, [*here, None])) or ())
+    return jax.make_jaxpr(outputs)(leaves, jnp.asarray(x)).jaxpr
 
 
 def _walk(jaxpr: Jaxpr, inputs: list[Known]) -> list[Known]:

@@ -90,6 +90,15 @@ class ResidualMLP(AbstractHomogeneous):
             degree = self.power * (degree + 1) + 1
         return float(degree + 1)
 
+    def units(self):
+        stream, names = "stream 0", [("stream 0", None)]
+        for k, (_, _, *skip) in enumerate(self.blocks):
+            after = f"stream {k + 1}" if skip else stream
+            names += [(f"branch {k}", stream), (after, f"branch {k}")]
+            names += [(after, stream) for _ in skip]
+            stream = after
+        return (*names, (*(None,) * (self.last.ndim - 1), stream))
+
     def __call__(self, x, *, key=None):
         del key
         require_one_input(x, (self.first,))

@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._weights import OutSize, Weights, dense_shapes, draw, require_one_input
+from ._weights import (
+    OutSize,
+    Weights,
+    dense_shapes,
+    draw,
+    layer_names,
+    require_one_input,
+)
 
 
 Biases = tuple[Float[Array, "..."], ...]
@@ -97,6 +104,13 @@ class SmoothMLP(eqx.Module):
         shapes = _checked_shapes(in_size, widths, out_size)
         self.weights = draw(key, shapes)
         self.biases = _zeros(shapes) if bias else None
+
+    def units(self) -> tuple[tuple[str | None, ...], ...]:
+        """The hidden units of each array; see `AbstractHomogeneous.units`."""
+        names = layer_names(self.weights)
+        if self.biases is None:
+            return names
+        return (*names, *(axes[:-1] for axes in names))
 
     def __call__(
         self, x: Float[Array, " in"], *, key: PRNGKeyArray | None = None

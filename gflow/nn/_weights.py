@@ -93,6 +93,15 @@ def checked_weights(weights: Sequence[ArrayLike]) -> Weights:
     return arrays
 
 
+def layer_names(weights: Weights) -> tuple[tuple[str | None, ...], ...]:
+    """For each layer the names of its axes: those of the hidden units that it joins."""
+    last = len(weights) - 1
+    names = [None, *(f"layer {k}" for k in range(1, last + 1)), None]
+    axes = [(names[k + 1], names[k]) for k in range(last + 1)]
+    axes[-1] = axes[-1][2 - weights[-1].ndim :]
+    return tuple(axes)
+
+
 def sizes(weights: Weights) -> tuple[int, tuple[int, ...], OutSize]:
     """The arguments `in_size`, `widths`, `out_size` of the network of these weights."""
     widths = tuple(weight.shape[0] for weight in weights[:-1])

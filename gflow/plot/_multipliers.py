@@ -43,7 +43,7 @@ def multipliers(
         raise ValueError(f"`support` must be at least 0 and below 1, but is {support}.")
     ax = axes(ax)
     x = place_in_time(ax, trajectory, clock)
-    if trajectory.field.dual == "free":
+    if trajectory.field.free:
         raise ValueError(
             "`trajectory` must be that of a loss of margins, but is of the square "
             "loss, whose weights are errors. Plot them by `gflow.plot.over_time`."

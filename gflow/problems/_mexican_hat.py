@@ -56,6 +56,9 @@ class MexicanHat(AbstractHomogeneous):
     def degree(self):
         return self.power
 
+    def units(self):
+        return ((None,),)
+
     def __call__(self, x, *, key=None):
         del key
         if jnp.shape(x) != (1,):

@@ -1,0 +1,237 @@
+r"""The coordinates of one step: moving frames, the clock of growth, units at rest.
+
+On a step $x_b(s) = e^{\sigma_b s} v_b(s)$ for each unit $b$, with $\sigma_b = m_b -
+g$: $m_b \geq 0$ is the rate at which the unit grows and $g$ that of the radius, both
+frozen at the start, so that $w = e^{\rho_0 + g s} x$. Growth from 1e-100 is then a
+constant $v$. In the clock
+
+$$\mathrm ds = \Lambda(x)\, \mathrm d\tau, \qquad \Lambda(x) = |x|^{L-2} \Bigl( \sum_b
+  \omega_b |x_b|^2 / |x_b(0)|^2 \Bigr)^{(k-2)/2},$$
+
+with $\omega$ on the units that outgrow the rest and $k$ the degree of the margins in
+them, a blow-up $\dot u = u^{k-1}$ is a straight line too.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._field import Field, two_norm
+from ._types import Scalar
+
+
+LOG_GROWTH = 300.0
+"""No unit grows by more than e to this on one step: its square must not overflow."""
+
+REST = 1e-5, 1e-14
+"""A unit may rest where its negative gradient is below this times `rtol` (and at least
+the second number) of what its samples pull at it, one by one."""
+
+WAKE = 1e-3, 1e-13
+"""And if at the end of the step it is above this, the step is too long."""
+
+SLOW = 1e3
+"""Only steps this much longer than the unit's own time let it rest."""
+
+LARGE = 1e-3
+"""Only units above this size rest, against the whole network."""
+
+FASTEST = 0.5
+"""Units that grow at this share of the fastest rate set the degree of growth."""
+
+
+class Frame(eqx.Module):
+    r"""One step's coordinates, and the flow near its start.
+
+    Attributes:
+        field: The flow.
+        start: The point $x$ at the start.
+        log_radius: $\rho_0$.
+        dual: $q$ at the start.
+        seen: The margins that some weight moves.
+        margins: $z$ at the start.
+        jacobian: $J$ at the start.
+        gradient: $J^\top q$ at the start, as the last step left it.
+        unit: The unit of each weight.
+        size: The size of the unit of each weight, at the start.
+        rate: $m_b$, one entry a weight.
+        growth: $g$.
+        share: $\omega_b$, one entry a weight.
+        power: $k - 2$.
+        rest: The weights that stand still on this step.
+        pulled: What the samples pull at the unit of each weight, one by one.
+        weight: The root of the share of each weight in the error, over its size.
+        rtol: The tolerance that it was made for.
+    """
+
+    field: Field
+    start: Float[Array, " weights"]
+    log_radius: Scalar
+    dual: Float[Array, " margins"]
+    seen: Bool[Array, " margins"]
+    margins: Float[Array, " margins"]
+    jacobian: Float[Array, "margins weights"]
+    gradient: Float[Array, " weights"]
+    unit: Int[Array, " weights"]
+    size: Float[Array, " weights"]
+    rate: Float[Array, " weights"]
+    growth: Scalar
+    share: Float[Array, " weights"]
+    power: Scalar
+    rest: Bool[Array, " weights"]
+    pulled: Float[Array, " weights"]
+    weight: Float[Array, " weights"]
+    rtol: Scalar
+
+    @property
+    def sigma(self) -> Float[Array, " weights"]:
+        r"""$\sigma = m - g$."""
+        return self.rate - self.growth
+
+    def point(
+        self, s: Scalar, coordinates: Float[Array, " weights"]
+    ) -> Float[Array, " weights"]:
+        """The point $x$ of coordinates $v$ at a time of the step."""
+        return jnp.exp(self.sigma * s) * coordinates
+
+    def log_radius_at(self, s: Scalar) -> Scalar:
+        r"""$\rho_0 + g s$."""
+        return self.log_radius + self.growth * s
+
+    def log_growth(self, point: Float[Array, " weights"]) -> Scalar:
+        r"""The logarithm of the part of $\Lambda$ that is not the polar clock's."""
+        relative = point / self.size
+        total = jnp.sum(self.share * relative**2)
+        still = self.power == 0
+        return self.power / 2 * jnp.log(jnp.where(still, 1.0, total))
+
+    def log_speed(self, point: Float[Array, " weights"]) -> Scalar:
+        r"""$\log \Lambda$."""
+        return self.log_growth(point) + self.field.growth_power * jnp.log(
+            two_norm(point)
+        )
+
+    def negative_gradient(
+        self, point: Float[Array, " weights"], dual: Float[Array, " margins"]
+    ) -> tuple[Float[Array, " margins"], Float[Array, " weights"]]:
+        r"""The margins, and $J^\top q / \Lambda$; zero where weights are at rest."""
+        margins, gradient = self.field.negative_gradient(point, dual)
+        motion = gradient * jnp.exp(-self.log_speed(point))
+        return margins, jnp.where(self.rest, 0.0, motion)
+
+    def velocity(
+        self, s: Scalar, coordinates: Float[Array, " weights"]
+    ) -> Float[Array, " weights"]:
+        """The velocity of the coordinates $v$, for solvers that know no stages."""
+        point = self.point(s, coordinates)
+        margins = self.field.margins(point)
+        dual = self.field.dual_weights(margins, self.log_radius_at(s), self.seen)
+        _, motion = self.negative_gradient(point, dual)
+        return jnp.exp(-self.sigma * s) * (motion - self.rate * point)
+
+    def dual_weights(
+        self, margins: Float[Array, " margins"], s: Scalar
+    ) -> Float[Array, " margins"]:
+        """$q$ at these margins and this time of the step."""
+        return self.field.dual_weights(margins, self.log_radius_at(s), self.seen)
+
+
+def frame_velocity(
+    s: Scalar, coordinates: Float[Array, " weights"], frame: Frame
+) -> Float[Array, " weights"]:
+    """The motion in a frame in Diffrax's form, for `diffrax.ODETerm`."""
+    return frame.velocity(s, coordinates)
+
+
+def seen_margins(
+    field: Field, jacobian: Float[Array, "margins weights"]
+) -> Bool[Array, " margins"]:
+    """The margins that some weight moves; all, if none is or the loss is of errors.
+
+    The others pull at nothing, and must not count in the normalization of $q$.
+    """
+    seen = jnp.any(jacobian != 0, axis=1)
+    return seen | field.free | ~jnp.any(seen)
+
+
+def make_frame(
+    field: Field,
+    point: Float[Array, " weights"],
+    log_radius: Scalar,
+    dual: Float[Array, " margins"],
+    gradient: Float[Array, " weights"],
+    length: Scalar,
+    rtol: Scalar,
+) -> Frame:
+    """The frame of a step of about this length."""
+    units = field.units
+    margins, jacobian = field.jacobian(point)
+    seen = seen_margins(field, jacobian)
+    if not field.free:
+        dual = jnp.where(seen, dual, 0.0)
+        dual = dual / jnp.sum(dual)
+    unit, size = units.assign(point)
+    pulled = units.norms(jnp.abs(dual) @ jnp.abs(jacobian), unit)
+    whole = two_norm(point)
+    framed = field.euclidean
+
+    force = units.norms(gradient, unit)
+    least = jnp.maximum(REST[0] * rtol, REST[1])
+    rest = (force <= least * pulled) & (length * pulled > SLOW * size)
+    rest = rest & (size > LARGE * whole) & framed
+    gradient = jnp.where(rest, 0.0, gradient)
+    growth = jnp.dot(point, gradient) / whole**2 if field.polar else jnp.zeros(())
+
+    moved = size + length * force
+    safe = jnp.where(size > 0, size, 1.0)
+    relative = point / safe
+    own = units.totals(relative * (gradient / safe), unit)
+    if framed:
+        _, bend = jax.linearize(
+            lambda p: field.negative_gradient(p, dual)[1], point
+        )
+        # A unit that another drags along grows at first faster than for long.
+        second = units.totals(relative * (bend(gradient) / safe), unit)
+        lasting = jnp.sqrt(jnp.maximum(second, 0.0))
+        rate = jnp.clip(own, -lasting, lasting)
+        rate = jnp.where((size > 0) & ~rest, rate, 0.0)
+        excess = jnp.maximum(rate - growth, 0.0)
+        fastest = jnp.max(excess)
+        growing = fastest > 1e-3 * jnp.max(jnp.abs(rate))
+        share = jnp.where(growing, (excess / jnp.maximum(fastest, 1e-300)) ** 4, 0.0)
+        set_of = jnp.where(excess >= FASTEST * fastest, point, 0.0)
+        bent = jnp.dot(set_of, bend(set_of))
+        force_of = jnp.dot(set_of, gradient)
+        power = bent / jnp.where(force_of > 0, force_of, 1.0) - 1
+        growing = growing & (force_of > 0) & (power > 1e-6)
+        power = jnp.where(growing, jnp.minimum(power, 20.0), 0.0)
+        total = jnp.sum(share * relative**2)
+        share = jnp.where(growing, share / jnp.where(total > 0, total, 1.0), 0.0)
+    else:
+        rate = share = jnp.zeros_like(point)
+        power = jnp.zeros(())
+        unit, moved = jnp.zeros_like(unit), jnp.full_like(point, whole)
+        size = moved
+    count = units.populated(jnp.where(moved > 0, unit, units.count))
+    moved = jnp.where(moved > 0, moved, 1.0)
+    return Frame(
+        field=field,
+        start=point,
+        log_radius=log_radius,
+        dual=dual,
+        seen=seen,
+        margins=margins,
+        jacobian=jacobian,
+        gradient=gradient,
+        unit=unit,
+        size=jnp.where(size > 0, size, 1.0),
+        rate=rate,
+        growth=growth,
+        share=share,
+        power=power,
+        rest=rest,
+        pulled=pulled,
+        weight=1 / (moved * jnp.sqrt(count)),
+        rtol=rtol,
+    )
