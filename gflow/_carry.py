@@ -28,6 +28,7 @@ class Carry(eqx.Module):
         way: and how much further it must be followed.
         looked: The length of the step after which modes were last looked at, on this
             stretch of rest; zero if they were not.
+        strayed: How far units have moved since then, frames apart.
         tau: The clock.
         log_t: The logarithm of physical time.
         log_whole: The logarithm of the radius, in any coordinates.
@@ -51,6 +52,7 @@ class Carry(eqx.Module):
     longest: Scalar
     way: Scalar
     looked: Scalar
+    strayed: Scalar
     tau: Scalar
     log_t: Scalar
     log_whole: Scalar

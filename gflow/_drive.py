@@ -122,14 +122,17 @@ def _at_rest(run: Run) -> RESULTS | None:
     if found is not None:
         run.verdict = _rest.in_words(found)
         log_t = run.until.log_t
-        if found.unknowable:
+        if found.unknowable(run.lost):
             return RESULTS.unresolved
+        run.lost = _rest.joined(run.lost, found.fading)
         if found.critical:
             if log_t is None or log_t > _rest.LATEST:
                 return RESULTS.critical_point
             looked = np.inf  # the time asked for comes, and nothing else
-        elif found.hidden(run.rtol) and found.resolved:
+        elif found.hidden(run.rtol) and found.known(run.lost):
             longest, way = _rest.follow(found, run.rtol)
+        elif np.isfinite(found.fades_in):
+            way = 1.05 * found.fades_in
     run.carry = eqx.tree_at(
         lambda c: (c.looked, c.longest, c.way, c.status),
         run.carry,

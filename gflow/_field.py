@@ -167,6 +167,14 @@ class Field(eqx.Module):
         logs = self.flow.log_weights(self.scale(margins, log_radius) * margins)
         return jax.nn.softmax(jnp.where(seen, logs, -jnp.inf))
 
+    def pull_sizes(self, dual: Float[Array, " margins"]) -> Float[Array, " margins"]:
+        """The sizes of the pulls of the samples, whose rounding is relative to them.
+
+        Dual weights have digits; errors are differences, as accurate as the targets.
+        """
+        sizes = jnp.abs(dual)
+        return sizes + jnp.abs(jnp.ravel(self.flow.y)) if self.free else sizes
+
     def log_slope_and_loss(
         self,
         margins: Float[Array, " margins"],

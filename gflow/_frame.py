@@ -172,7 +172,7 @@ def make_frame(
         dual = jnp.where(seen, dual, 0.0)
         dual = dual / jnp.sum(dual)
     unit, size = units.assign(point)
-    pulled = units.norms(jnp.abs(dual) @ jnp.abs(jacobian), unit)
+    pulled = units.norms(field.pull_sizes(dual) @ jnp.abs(jacobian), unit)
     whole = two_norm(point)
     framed = field.euclidean
 
@@ -192,8 +192,10 @@ def make_frame(
             lambda p: field.negative_gradient(p, dual)[1], point
         )
         # A unit that another drags along grows at first faster than for long.
-        second = units.totals(relative * (bend(gradient) / safe), unit)
-        lasting = jnp.sqrt(jnp.maximum(second, 0.0))
+        # Of the way on the step: the gradient itself may underflow in products.
+        way = jnp.where(length > 0, length, 1.0)
+        second = units.totals(relative * (bend(way * gradient) / safe), unit)
+        lasting = jnp.sqrt(jnp.maximum(second, 0.0)) / jnp.sqrt(way)
         rate = jnp.clip(own, -lasting, lasting)
         rate = jnp.where((size > 0) & ~rest, rate, 0.0)
         excess = jnp.maximum(rate - growth, 0.0)

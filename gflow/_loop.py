@@ -54,8 +54,11 @@ QUIET = 1e-2
 """Where units move less than this on a step, frames apart, its error says nothing of
 unstable modes that are too small to be seen."""
 
-LONG = 3.0
-"""Steps this much longer than the time of any unit may damp what they do not see."""
+FAR = 0.1
+"""Units that have moved so far may be at another rest."""
+
+LONG = 0.3
+"""Steps of this many times of the fastest unit may damp what they do not see."""
 
 AGAIN = 1e4
 """Modes are looked at again where steps have become so much longer."""
@@ -113,6 +116,7 @@ def begin(
         longest=far,
         way=zero,
         looked=zero,
+        strayed=zero,
         tau=zero,
         log_t=-far,
         log_whole=log_radius + jnp.log(two_norm(point)),
@@ -260,7 +264,8 @@ def _attempt(field, solver, control, tolerance, levels, carry):
     fastest = jnp.max(frame.pulled / frame.size)
     quiet = keep & (moved < QUIET) & field.euclidean & (length * fastest > LONG)
     quiet = quiet & field.mild(margins, field.scale(margins, step.log_radius))
-    looked = jnp.where(keep & (moved > 10 * QUIET), 0.0, carry.looked)
+    strayed = carry.strayed + jnp.where(keep, moved, 0.0)
+    looked = jnp.where(strayed > FAR, 0.0, carry.looked)
     way = jnp.where(keep & (carry.way > 0), carry.way - length, carry.way)
     seen_now = (carry.way > 0) & (way <= 0)
     looked = jnp.where(seen_now, 0.0, looked)
@@ -309,6 +314,7 @@ def _attempt(field, solver, control, tolerance, levels, carry):
         longest=jnp.where(looked > 0, carry.longest * slower, jnp.inf),
         way=jnp.where(looked > 0, way * slower, 0.0),
         looked=looked * slower,
+        strayed=jnp.where((looked > 0) & (status != RESTING), strayed, 0.0),
         tau=jnp.where(keep, step.tau, carry.tau),
         log_t=log_t,
         log_whole=jnp.where(keep, step.log_radius, carry.log_whole),
@@ -334,22 +340,18 @@ def _arrival(field, frame, solver_state, length, point, own):
         dual = frame.dual_weights(field.margins(point), length)
     whole = two_norm(point)
 
-    def fresh():
-        return field.negative_gradient(point, dual)[1]
-
-    if own:
+    _, gradient = field.negative_gradient(point, dual)
+    awake = jnp.asarray(False)
+    if own and field.euclidean:
         slope = frame.point(length, solver_state.slope) + frame.rate * point
         slope = slope * jnp.exp(frame.log_speed(point))
-        rests = jnp.any(frame.rest)
-        exact = jax.lax.cond(rests, fresh, lambda: jnp.zeros_like(point))
-        gradient = jnp.where(frame.rest, exact, slope)
-        if not field.euclidean:
-            gradient = fresh()
+        # Stiff units by their positions: late, q has no digits. But a unit that has
+        # hardly moved on this step has a slope below the rounding of its position.
+        stiff = ~frame.rest & (length * frame.pulled > frame.size)
         least = jnp.maximum(WAKE[0] * frame.rtol, WAKE[1])
         force = field.units.norms(gradient, frame.unit)
         awake = jnp.any(frame.rest & (force > least * frame.pulled))
-    else:
-        gradient, awake = fresh(), jnp.asarray(False)
+        gradient = jnp.where(stiff, slope, gradient)
     if field.polar:
         gradient = gradient / whole ** (field.degree - 1)
     return dual, gradient, awake

@@ -34,6 +34,19 @@ ARRIVED = 1e-12
 SEEN = 100.0
 """Modes of an amplitude above this times `rtol` are in the error of a step."""
 
+ALIKE, NEW = 0.5, 1e-3
+"""A mode is one that was lost if so much of it is in their span; and a mode adds to the
+span if so much of it is not."""
+
+GAP = 100.0
+"""Units whose sizes differ by this factor are decomposed apart."""
+
+TURNS = 0.1
+"""Modes less of which is apart from the sizes of growing units are of these sizes."""
+
+SMALL = 1e-2
+"""Only units below this size, against the whole network, have an escape before them."""
+
 LATEST = 600.0
 """Steps reach every log t up to this at a critical point."""
 
@@ -49,10 +62,15 @@ class Modes(NamedTuple):
         rate: Of the fastest unstable mode, against the frame; 0 if there is none.
         amplitude: Of that mode, in sizes of units.
         rounding: Below which its amplitude cannot be known.
+        vector: Of that mode, in weights, of norm one.
+        fading: The modes that grow, but less than the units that they are in, and have
+            fallen behind them below the tolerance: in weights, one a column.
+        fades_in: How soon the next one will.
         count: How many modes are unstable.
         distance: How far the flow would go if the modes that decay had their time.
         drift: Whether a mode that neither grows nor decays moves all the same.
-        growth: The greatest rate of growth of a unit, in the frame.
+        moves: Whether a unit that is not small grows.
+        growth: The greatest rate of growth of a small unit, in the frame.
         smallest: The size of the unit that grows so fast, against the whole.
         resting: The share of the largest gradient, unit by unit, in its pulls.
     """
@@ -60,17 +78,21 @@ class Modes(NamedTuple):
     rate: float
     amplitude: float
     rounding: float
+    vector: np.ndarray
+    fading: np.ndarray
+    fades_in: float
     count: int
     distance: float
     drift: bool
+    moves: bool
     growth: float
     smallest: float
     resting: float
 
-    @property
-    def resolved(self) -> bool:
-        """Whether the amplitude of the fastest unstable mode is above rounding."""
-        return self.amplitude > self.rounding
+    def known(self, lost: np.ndarray) -> bool:
+        """Whether the amplitude of the fastest unstable mode is a known one."""
+        among = lost.T @ self.vector if lost.size else np.zeros(1)
+        return self.amplitude > self.rounding and np.linalg.norm(among) < ALIKE
 
     def hidden(self, rtol: float) -> bool:
         """Whether the error of a step does not see the fastest unstable mode."""
@@ -79,17 +101,17 @@ class Modes(NamedTuple):
     @property
     def critical(self) -> bool:
         """Whether the point is critical, nothing grows, and there is no way to go."""
-        still = self.rate == 0 and self.growth == 0
+        still = self.rate == 0 and self.growth == 0 and not self.moves
         return still and self.distance <= ARRIVED and not self.drift
 
-    @property
-    def unknowable(self) -> bool:
-        """Whether an unstable mode below rounding may escape before a unit does."""
-        if self.rate == 0 or self.resolved:
+    def unknowable(self, lost: np.ndarray) -> bool:
+        """Whether an unstable mode that is not known may escape before a unit does."""
+        if self.rate == 0 or self.known(lost):
             return False
         if self.growth == 0:
             return True
-        earliest = -np.log(max(self.rounding, 1e-300)) / self.rate
+        largest = max(self.amplitude, self.rounding, 1e-300)
+        earliest = -np.log(largest) / self.rate
         return earliest < -np.log(max(self.smallest, 1e-300)) / self.growth
 
 
@@ -98,40 +120,92 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     if carry.point.size > MOST_WEIGHTS:
         return None
     found = compiled(_motion)(field, carry, tolerance)
-    matrix, force, pulled, rate, size = (np.asarray(part) for part in found)
-    values, right = np.linalg.eig(matrix)
-    inverse = np.linalg.pinv(right)
+    # Weights that are zero and that nothing pulls at stay so, exactly.
+    point, pull = np.asarray(found.pop("point")), np.asarray(found["pull"])
+    live = np.flatnonzero((point != 0) | (pull != 0))
+    matrix = np.asarray(found.pop("matrix"))[np.ix_(live, live)]
+    part = {name: np.asarray(value)[live] for name, value in found.items()}
+    force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
+    values, right, inverse = _eigenvectors(matrix, size)
+    unit, ahead = part["unit"].astype(int), rate > 0
+    radial = np.where(
+        (unit[:, None] == np.unique(unit[ahead])) & ahead[:, None],
+        (point[live] / part["size"])[:, None],
+        0.0,
+    )
     # What rounding in the rows of the matrix moves an eigenvalue by, to first order.
-    doubt = np.sum(np.abs(inverse) * pulled * np.abs(right).T, axis=1)
+    doubt = np.sum(np.abs(inverse) * part["pulled"] * np.abs(right).T, axis=1)
     noise = NOISE * doubt + 1e-300
-    along = inverse @ force
-    blur = ROUNDING * np.abs(inverse) @ pulled + 1e-300
-    grows, decays = values.real > noise, values.real < -noise
-    fastest = int(np.argmax(np.where(grows, values.real, -np.inf)))
-    unstable = bool(grows[fastest])
-    top = float(values[fastest].real) if unstable else 0.0
+    along, values = inverse @ force, values.real
+    blur = ROUNDING * np.abs(inverse) @ pull + 1e-300
+    # The sizes of units that grow are known, and how fast they do is no mode.
+    across = right - radial @ (np.linalg.pinv(radial) @ right)
+    turns = np.linalg.norm(across, axis=0) > TURNS * np.linalg.norm(right, axis=0)
+    grows, decays = (values > noise) & turns, values < -noise
+    fastest = int(np.argmax(np.where(grows, values, -np.inf)))
+    top = float(values[fastest]) if grows[fastest] else 0.0
     distance = np.linalg.norm(right[:, decays] @ (along[decays] / values[decays]))
     neutral = ~(grows | decays)
-    fast_unit = int(np.argmax(rate))
-    shares = np.abs(force) / np.maximum(pulled, 1e-300)
+    small = np.where(size < SMALL, rate, 0.0)
+    fast_unit = int(np.argmax(small))
+    growth, smallest = float(small[fast_unit]), float(size[fast_unit])
+    amplitudes = np.abs(along) / np.maximum(np.abs(values), 1e-300)
+    in_weights = values + np.real(np.sum(inverse * rate * right.T, axis=1))
+    behind = decays & (in_weights > noise)
+    above = np.maximum(amplitudes, 1e-300) / (SEEN * float(tolerance.rtol))
+    fades = behind & (above < 1)
+    soon = np.where(behind & ~fades, np.log(above) / np.maximum(-values, 1e-300), np.inf)
+    vectors = np.zeros((point.size, values.size))
+    vectors[live] = size[:, None] * right.real
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=0), 1e-300)
+    shares = np.abs(force) / np.maximum(part["pulled"], 1e-300)
     return Modes(
         rate=top,
-        amplitude=float(np.abs(along[fastest])) / top if unstable else 0.0,
-        rounding=float(blur[fastest]) / top if unstable else 0.0,
+        amplitude=float(amplitudes[fastest]) if top > 0 else 0.0,
+        rounding=float(blur[fastest]) / top if top > 0 else 0.0,
+        vector=vectors[:, fastest],
+        fading=vectors[:, fades],
+        fades_in=float(np.min(soon)),
         count=int(np.sum(grows)),
         distance=float(distance) / np.sqrt(len(force)),
         drift=bool(np.any(np.abs(along[neutral]) > 100 * blur[neutral])),
-        growth=float(rate[fast_unit]),
-        smallest=float(size[fast_unit]),
+        moves=bool(np.any(rate > np.maximum(small, noise))),
+        growth=growth,
+        smallest=smallest,
         resting=float(np.max(shares, initial=0.0)),
     )
+
+
+def _eigenvectors(matrix: np.ndarray, size: np.ndarray):
+    """Eigenvalues, eigenvectors and their dual basis, units of like size together.
+
+    Small units do not move large ones, to first order: the matrix is block triangular,
+    and in one decomposition the rounding of a large block would drown a small one.
+    """
+    order = np.argsort(-size, kind="stable")
+    gaps = np.flatnonzero(size[order][1:] * GAP < size[order][:-1]) + 1
+    right, inverse = (np.zeros(matrix.shape, complex) for _ in range(2))
+    values = np.zeros(len(matrix), complex)
+    for part in np.split(order, gaps):
+        found, vectors = np.linalg.eig(matrix[np.ix_(part, part)])
+        values[part] = found
+        right[np.ix_(part, part)] = vectors
+        inverse[np.ix_(part, part)] = np.linalg.pinv(vectors)
+    return values, right, inverse
+
+
+def joined(lost: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the modes whose amplitudes are lost."""
+    both = np.concatenate([lost.reshape(len(more), -1), more], axis=1)
+    basis, triangle = np.linalg.qr(both)
+    return basis[:, np.abs(np.diag(triangle)) > NEW]
 
 
 def _motion(field: Field, carry: Carry, tolerance: Tolerance):
     """The Jacobian of the motion in the frame, and the motion, in sizes of units."""
     frame = make_frame(
         field, carry.point, carry.log_radius, carry.dual, carry.gradient,
-        jnp.zeros(()), tolerance.rtol,
+        carry.length, tolerance.rtol,
     )  # fmt: skip
     frame = eqx.tree_at(lambda f: f.rest, frame, jnp.zeros_like(frame.rest))
 
@@ -143,10 +217,17 @@ def _motion(field: Field, carry: Carry, tolerance: Tolerance):
         return (gradient - frame.rate * point) / frame.size
 
     relative = frame.start / frame.size
-    matrix = jax.jacfwd(motion)(relative)
-    force = (carry.gradient - frame.rate * frame.start) / frame.size
-    whole = jnp.sqrt(jnp.sum(frame.start**2))
-    return matrix, force, frame.pulled / frame.size, frame.rate, frame.size / whole
+    pull = field.pull_sizes(frame.dual) @ jnp.abs(frame.jacobian)
+    return {
+        "matrix": jax.jacfwd(motion)(relative),
+        "force": (carry.gradient - frame.rate * frame.start) / frame.size,
+        "pull": pull / frame.size,
+        "pulled": frame.pulled / frame.size,
+        "rate": frame.rate,
+        "size": frame.size / jnp.sqrt(jnp.sum(frame.start**2)),
+        "point": frame.start,
+        "unit": frame.unit,
+    }
 
 
 def in_words(found: Modes) -> str:

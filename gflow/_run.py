@@ -43,7 +43,8 @@ class Run:
         saved: Chunks of samples at the times of `save`.
         compile_seconds: Spent on tracing and compiling.
         run_seconds: Spent on steps.
-        verdict: What was measured at a critical point where the run ended.
+        verdict: What was measured where the flow rested last.
+        lost: The modes whose amplitudes fell below the tolerance, one a column.
     """
 
     field: Field
@@ -61,6 +62,7 @@ class Run:
     compile_seconds: float = 0.0
     run_seconds: float = 0.0
     verdict: str | None = None
+    lost: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
 
     def attempts(self) -> int:
         """The steps tried so far."""
