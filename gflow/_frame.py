@@ -37,6 +37,10 @@ SLOW = 1e3
 LARGE = 1e-3
 """Only units above this size rest, against the whole network."""
 
+DECAY = 1.5
+"""A frame decays by at most e to this on one step: a part of a unit that does not decay
+with it would grow against it."""
+
 FASTEST = 0.5
 """Units that grow at this share of the fastest rate set the degree of growth."""
 
@@ -196,7 +200,8 @@ def make_frame(
         way = jnp.where(length > 0, length, 1.0)
         second = units.totals(relative * (bend(way * gradient) / safe), unit)
         lasting = jnp.sqrt(jnp.maximum(second, 0.0)) / jnp.sqrt(way)
-        rate = jnp.clip(own, -lasting, lasting)
+        decay = jnp.minimum(lasting, DECAY / jnp.where(length > 0, length, jnp.inf))
+        rate = jnp.clip(own, -decay, lasting)
         rate = jnp.where((size > 0) & ~rest, rate, 0.0)
         excess = jnp.maximum(rate - growth, 0.0)
         fastest = jnp.max(excess)

@@ -54,6 +54,9 @@ QUIET = 1e-2
 """Where units move less than this on a step, frames apart, its error says nothing of
 unstable modes that are too small to be seen."""
 
+MOVED = 1e-6
+"""A step moves a unit by this much of its size, or its slope is taken anew."""
+
 FAR = 0.1
 """Units that have moved so far may be at another rest."""
 
@@ -345,11 +348,11 @@ def _arrival(field, frame, solver_state, length, point, own):
     if own and field.euclidean:
         slope = frame.point(length, solver_state.slope) + frame.rate * point
         slope = slope * jnp.exp(frame.log_speed(point))
-        # Stiff units by their positions: late, q has no digits. But a unit that has
-        # hardly moved on this step has a slope below the rounding of its position.
-        stiff = ~frame.rest & (length * frame.pulled > frame.size)
-        least = jnp.maximum(WAKE[0] * frame.rtol, WAKE[1])
+        # By positions: late, q has no digits. But a unit that has hardly moved on this
+        # step has a slope below the rounding of its position.
         force = field.units.norms(gradient, frame.unit)
+        stiff = ~frame.rest & (length * force > MOVED * frame.size)
+        least = jnp.maximum(WAKE[0] * frame.rtol, WAKE[1])
         awake = jnp.any(frame.rest & (force > least * frame.pulled))
         gradient = jnp.where(stiff, slope, gradient)
     if field.polar:

@@ -22,8 +22,9 @@ from ._frame import make_frame
 MOST_WEIGHTS = 600
 """The Jacobian is dense: its eigenvalues take some seconds beyond."""
 
-NOISE = 1e-12
-"""Eigenvalues below this share of the pulls in their modes are zero."""
+NOISE = 1e-12, 1e-4
+"""Eigenvalues below this share of the pulls in their modes are zero, or below this times
+`rtol`: so far from a critical point a unit may be that rests."""
 
 ROUNDING = 1e-15
 """What of the pull of the samples at a unit is rounding."""
@@ -135,7 +136,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     )
     # What rounding in the rows of the matrix moves an eigenvalue by, to first order.
     doubt = np.sum(np.abs(inverse) * part["pulled"] * np.abs(right).T, axis=1)
-    noise = NOISE * doubt + 1e-300
+    noise = max(NOISE[0], NOISE[1] * float(tolerance.rtol)) * doubt + 1e-300
     along, values = inverse @ force, values.real
     blur = ROUNDING * np.abs(inverse) @ pull + 1e-300
     # The sizes of units that grow are known, and how fast they do is no mode.

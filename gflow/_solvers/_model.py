@@ -91,7 +91,7 @@ def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
     """The model that knows no curvature of the network, at the start of the step."""
     jacobian = jnp.where(frame.rest[None], 0.0, frame.jacobian)
     size = damping.size if damping.size <= FEW_WEIGHTS else 0
-    response = jacobian / jnp.maximum(damping, 1.0)
+    response = jacobian / jnp.maximum(damping, 1.0)[None]
     return StageModel(
         jacobian=jacobian,
         response=response,
@@ -107,7 +107,8 @@ def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
 
 def bent_model(frame: Frame, model: StageModel, gradient) -> StageModel:
     """The flat model of a flow that is steepest in another norm, at its direction."""
-    response = frame.field.norm.tangents(gradient, model.jacobian) / model.safe_damping
+    response = frame.field.norm.tangents(gradient, model.jacobian)
+    response = response / model.safe_damping[None]
     return eqx.tree_at(
         lambda m: (m.response, m.gram), model, (response, model.jacobian @ response.T)
     )

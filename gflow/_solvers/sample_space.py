@@ -37,6 +37,12 @@ DUAL_TOLERANCE = 0.03
 ROUNDS, ROUND = 4, 12
 """How many models a stage may take with few weights, and iterations with each."""
 
+ASTRAY = 0.3
+"""Iterates so many sizes of units apart have lost their way: begin from the guess."""
+
+NEAR_REST, TIGHT = 1e2, 1e-11
+"""Stages so much longer than the time of a unit are solved to this."""
+
 LOOK = 8
 """With many weights a stage is given up when its last iterations, so many, show that it
 will not converge in time: otherwise failures would cost more than successes."""
@@ -154,6 +160,11 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         few = self._few(frame)
         rounds, length = (ROUNDS, ROUND) if few else (1, self.max_iterations)
         scaling = frame.weight * jnp.exp(-frame.sigma * s)
+        # A flow comes to rest only as far as its stages are solved.
+        margins, fastest = frame.margins, jnp.max(frame.pulled / frame.size)
+        mild = frame.field.mild(margins, frame.field.scale(margins, frame.log_radius))
+        slow = mild & (eta * fastest > NEAR_REST)
+        tolerance = jnp.where(slow, jnp.minimum(TIGHT, self.stage_tol), self.stage_tol)
 
         def attempt(carry):
             point, q, model, used, number, _ = carry
@@ -166,22 +177,24 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
                 )
                 used = used + jnp.where(renew, 2 * point.size, 0)
             point, q, count, error = self._iterate(
-                frame, model, base, point, q, s, eta, scaling, length
+                frame, model, base, point, q, s, eta, scaling, length, tolerance
             )
+            lost = ~(error < ASTRAY)
+            point, q = jnp.where(lost, guess, point), jnp.where(lost, dual, q)
             return point, q, model, used + count, number + 1, error
 
         def unfinished(carry):
             *_, number, error = carry
-            going = (number == 0) | (jnp.isfinite(error) & (error > self.stage_tol))
+            going = (number == 0) | ~(error <= tolerance)
             return ok & going & (number < rounds)
 
         none = jnp.asarray(0)
         start = (guess, dual, model, none, none, jnp.asarray(jnp.inf))
         point, q, model, used, _, error = jax.lax.while_loop(unfinished, attempt, start)
-        return point, q, model, used, ok & (error <= self.stage_tol)
+        return point, q, model, used, ok & (error <= tolerance)
 
     def _iterate(
-        self, frame, given: StageModel, base, point, dual, s, eta, scaling, most
+        self, frame, given: StageModel, base, point, dual, s, eta, scaling, most, goal
     ):
         """Accelerated Newton steps with one model: point, dual, count, error."""
         field = frame.field
@@ -204,7 +217,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
                 model = bent_model(frame, given, pull)
             speed = jnp.exp(frame.log_speed(point))
             free = model.free_point(base, point, motion, q, eta, speed)
-            tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * self.stage_tol, 1e-2)
+            tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * goal, 1e-2)
             new_q = stage_weights(
                 field, q, margins + model.jacobian @ (free - point), model.gram,
                 model.flat, scale, frame.seen, eta / speed, tolerance,
@@ -216,14 +229,14 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             # The best error of each `LOOK` iterations against that of those before.
             best, look = jnp.minimum(best, error), (count + 1) % LOOK == 0
             blocks_left = (most - count - 1) / LOOK
-            hopeless = look & (best * (best / mark) ** blocks_left > self.stage_tol)
-            error = jnp.where(hopeless & (error > self.stage_tol), jnp.inf, error)
+            hopeless = look & (best * (best / mark) ** blocks_left > goal)
+            error = jnp.where(hopeless & (error > goal), jnp.inf, error)
             mark = jnp.where(look, best, mark)
             return moved / scaling, new_q, history, count + 1, error, best, mark, mild
 
         def unfinished(carry):
             *_, count, error, _, _, _ = carry
-            going = (count == 0) | (jnp.isfinite(error) & (error > self.stage_tol))
+            going = (count == 0) | (jnp.isfinite(error) & (error > goal))
             return going & (count < most)
 
         history, far = empty_history(self.memory, base.size), jnp.asarray(jnp.inf)
