@@ -142,6 +142,27 @@ class Field(eqx.Module):
         margins, pullback = jax.vjp(self.margins, point)
         return margins, self.norm.direction(pullback(dual)[0])
 
+    def bend_each(
+        self, point: Float[Array, " weights"], directions: Float[Array, "margins weights"]
+    ) -> Float[Array, "margins weights"]:
+        """The Hessian of each margin times a direction of its own."""
+        flow = self.flow
+
+        def one(x, y, rows):
+            def gradients(point):
+                def margins(p):
+                    return flow.sample_margins(self.network(p), x, y)
+
+                return jax.jacrev(margins)(point)
+
+            def each(row, index):
+                return jax.jvp(gradients, (point,), (row,))[1][index]
+
+            return jax.vmap(each)(rows, jnp.arange(flow.rivals))
+
+        rows = directions.reshape(flow.samples, flow.rivals, point.size)
+        return jax.vmap(one)(flow.x, flow.y, rows).reshape(directions.shape)
+
     def scale(self, margins: Float[Array, " margins"], log_radius: Scalar) -> Scalar:
         """$R$, capped by `SCALE_CAP`, for margins of this size."""
         log_scale = self.degree * log_radius if self.polar else jnp.zeros(())

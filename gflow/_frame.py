@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._field import Field, two_norm
 from ._types import Scalar
+from ._walls import Walls, walls_of
 
 
 LOG_GROWTH = 300.0
@@ -64,6 +65,7 @@ class Frame(eqx.Module):
         share: $\omega_b$, one entry a weight.
         power: $k - 2$.
         rest: The weights that stand still on this step.
+        walls: What samples hold units by.
         pulled: What the samples pull at the unit of each weight, one by one.
         weight: The root of the share of each weight in the error, over its size.
         rtol: The tolerance that it was made for.
@@ -84,6 +86,7 @@ class Frame(eqx.Module):
     share: Float[Array, " weights"]
     power: Scalar
     rest: Bool[Array, " weights"]
+    walls: Walls
     pulled: Float[Array, " weights"]
     weight: Float[Array, " weights"]
     rtol: Scalar
@@ -119,10 +122,18 @@ class Frame(eqx.Module):
     def negative_gradient(
         self, point: Float[Array, " weights"], dual: Float[Array, " margins"]
     ) -> tuple[Float[Array, " margins"], Float[Array, " weights"]]:
-        r"""The margins, and $J^\top q / \Lambda$; zero where weights are at rest."""
-        margins, gradient = self.field.negative_gradient(point, dual)
+        r"""The margins, and $J^\top q / \Lambda$, of what may move."""
+        margins, pullback = jax.vjp(self.field.margins, point)
+        gradient = self.field.norm.direction(self.walls.without(pullback, dual))
         motion = gradient * jnp.exp(-self.log_speed(point))
         return margins, jnp.where(self.rest, 0.0, motion)
+
+    def free_jacobian(
+        self, jacobian: Float[Array, "margins weights"]
+    ) -> Float[Array, "margins weights"]:
+        """The derivatives of the margins in what may move."""
+        rest = jnp.broadcast_to(self.rest, jacobian.shape)
+        return jnp.where(rest, 0.0, self.walls.rows_without(jacobian))
 
     def velocity(
         self, s: Scalar, coordinates: Float[Array, " weights"]
@@ -184,6 +195,11 @@ def make_frame(
     least = jnp.maximum(REST[0] * rtol, REST[1])
     rest = (force <= least * pulled) & (length * pulled > SLOW * size)
     rest = rest & (size > LARGE * whole) & framed
+    walls = walls_of(
+        field, point, margins, jacobian, dual, gradient, unit, size, length
+    )
+    _, pullback = jax.vjp(field.margins, point)
+    gradient = jnp.where(walls.held, walls.without(pullback, dual), gradient)
     gradient = jnp.where(rest, 0.0, gradient)
     growth = jnp.dot(point, gradient) / whole**2 if field.polar else jnp.zeros(())
 
@@ -238,6 +254,7 @@ def make_frame(
         share=share,
         power=power,
         rest=rest,
+        walls=walls,
         pulled=pulled,
         weight=1 / (moved * jnp.sqrt(count)),
         rtol=rtol,

@@ -351,7 +351,7 @@ def _arrival(field, frame, solver_state, length, point, own):
         # By positions: late, q has no digits. But a unit that has hardly moved on this
         # step has a slope below the rounding of its position.
         force = field.units.norms(gradient, frame.unit)
-        stiff = ~frame.rest & (length * force > MOVED * frame.size)
+        stiff = ~frame.rest & ~frame.walls.held & (length * force > MOVED * frame.size)
         least = jnp.maximum(WAKE[0] * frame.rtol, WAKE[1])
         awake = jnp.any(frame.rest & (force > least * frame.pulled))
         gradient = jnp.where(stiff, slope, gradient)

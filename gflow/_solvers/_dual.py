@@ -191,7 +191,9 @@ def solve_weights(
     """
     m = weights.shape[0]
     diagonal = jnp.sum(gram * np.eye(m), axis=0)
-    lift = jnp.sum(diagonal) / m + 1e-300
+    # By the weights: where one has all of the weight and pulls at nothing, a larger
+    # lift would hold the others to the rounding of their sum with it.
+    lift = jnp.dot(weights, diagonal) / jnp.sum(weights) + 1e-300
     lifted = gram + lift
     diagonal = jnp.maximum(diagonal, 1e-12 * lift)
 

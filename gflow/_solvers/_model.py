@@ -89,7 +89,7 @@ def _undo(model: StageModel, right: Float[Array, "weights columns"]):
 
 def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
     """The model that knows no curvature of the network, at the start of the step."""
-    jacobian = jnp.where(frame.rest[None], 0.0, frame.jacobian)
+    jacobian = frame.free_jacobian(frame.jacobian)
     size = damping.size if damping.size <= FEW_WEIGHTS else 0
     response = jacobian / jnp.maximum(damping, 1.0)[None]
     return StageModel(
@@ -124,7 +124,7 @@ def curved_model(
 ) -> StageModel:
     """The model with the curvature of the network at a point; flat if it is singular."""
     _, jacobian = frame.field.jacobian(point)
-    jacobian = jnp.where(frame.rest[None], 0.0, jacobian)
+    jacobian = frame.free_jacobian(jacobian)
 
     def motion(point):
         return frame.negative_gradient(point, dual)[1]
