@@ -132,6 +132,8 @@ def curved_model(
     _, bend = jax.linearize(motion, point)
     columns = jax.vmap(bend)(jnp.eye(point.size))  # one a row
     bent = eta * columns.T * scaling[:, None] / scaling[None]
+    # What rests does not move: coupled, the elimination would move it by rounding.
+    bent = jnp.where(frame.rest[None], 0.0, bent)
     damping = flat.damping
     factor, pivots = jax.scipy.linalg.lu_factor(
         jnp.where(np.eye(point.size, dtype=bool), damping[:, None], 0.0) - bent
