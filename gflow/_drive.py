@@ -11,14 +11,15 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from . import _loop, _rest, _run
+from . import _attempt, _loop, _rest, _run
 from ._carry import controller, strong, tolerance
 from ._compile import compiled
 from ._landing import land
 from ._progress import AbstractMeter, Report
 from ._results import RESULTS
 from ._run import Run
-from ._trajectory import Sample, Steps, Trajectory, join, sample, trajectory
+from ._steps import Sample, Steps, join, sample
+from ._trajectory import Trajectory, trajectory
 from ._until import Levels
 
 
@@ -69,7 +70,7 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
         while True:
             left = run.max_steps - run.attempts()
             early = _reason_to_stop(run, left, is_interrupted())
-            if early is not None or int(run.carry.status) != _loop.RUNNING:
+            if early is not None or int(run.carry.status) != _attempt.RUNNING:
                 break
             began = time.perf_counter()
             run.carry, rows, count = advance(chunk, min(2 * chunk, left))
@@ -100,17 +101,17 @@ def _reason_to_stop(run: Run, left: int, interrupted: bool) -> RESULTS | None:
     Where the loop stopped because the flow seems to rest, its modes decide.
     """
     status = int(run.carry.status)
-    if status == _loop.UNDERFLOW:
+    if status == _attempt.UNDERFLOW:
         return RESULTS.step_underflow
-    if status == _loop.VANISHING:
+    if status == _attempt.VANISHING:
         return RESULTS.vanishing
-    if status not in (_loop.RUNNING, _loop.RESTING):
+    if status not in (_attempt.RUNNING, _attempt.RESTING):
         return None
     if interrupted:
         return RESULTS.interrupted
     if left <= 0:
         return RESULTS.out_of_steps
-    return _at_rest(run) if status == _loop.RESTING else None
+    return _at_rest(run) if status == _attempt.RESTING else None
 
 
 def _at_rest(run: Run) -> RESULTS | None:
@@ -136,7 +137,7 @@ def _at_rest(run: Run) -> RESULTS | None:
     run.carry = eqx.tree_at(
         lambda c: (c.looked, c.longest, c.way, c.status),
         run.carry,
-        (*map(np.float64, (looked, longest, way)), np.int64(_loop.RUNNING)),
+        (*map(np.float64, (looked, longest, way)), np.int64(_attempt.RUNNING)),
     )
     run.carry = strong(run.carry)
     return None

@@ -143,7 +143,9 @@ class Field(eqx.Module):
         return margins, self.norm.direction(pullback(dual)[0])
 
     def bend_each(
-        self, point: Float[Array, " weights"], directions: Float[Array, "margins weights"]
+        self,
+        point: Float[Array, " weights"],
+        directions: Float[Array, "margins weights"],
     ) -> Float[Array, "margins weights"]:
         """The Hessian of each margin times a direction of its own."""
         flow = self.flow

@@ -208,9 +208,7 @@ def make_frame(
     relative = point / safe
     own = units.totals(relative * (gradient / safe), unit)
     if framed:
-        _, bend = jax.linearize(
-            lambda p: field.negative_gradient(p, dual)[1], point
-        )
+        _, bend = jax.linearize(lambda p: field.negative_gradient(p, dual)[1], point)
         # A unit that another drags along grows at first faster than for long.
         # Of the way on the step: the gradient itself may underflow in products.
         way = jnp.where(length > 0, length, 1.0)

@@ -5,7 +5,7 @@ import numpy as np
 
 from . import _log_time
 from ._field import Field
-from ._trajectory import Sample, Steps, join, within
+from ._steps import Sample, Steps, join, within
 from ._until import LEVELS, Until
 
 

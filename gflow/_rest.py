@@ -23,8 +23,8 @@ MOST_WEIGHTS = 600
 """The Jacobian is dense: its eigenvalues take some seconds beyond."""
 
 NOISE = 1e-12, 1e-4
-"""Eigenvalues below this share of the pulls in their modes are zero, or below this times
-`rtol`: so far from a critical point a unit may be that rests."""
+"""Eigenvalues below this share of the pulls in their modes are zero, or below this
+times `rtol`: so far from a critical point a unit may be that rests."""
 
 ROUNDING = 1e-15
 """What of the pull of the samples at a unit is rounding."""
@@ -155,7 +155,9 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     behind = decays & (in_weights > noise)
     above = np.maximum(amplitudes, 1e-300) / (SEEN * float(tolerance.rtol))
     fades = behind & (above < 1)
-    soon = np.where(behind & ~fades, np.log(above) / np.maximum(-values, 1e-300), np.inf)
+    soon = np.where(
+        behind & ~fades, np.log(above) / np.maximum(-values, 1e-300), np.inf
+    )
     vectors = np.zeros((point.size, values.size))
     vectors[live] = size[:, None] * right.real
     vectors /= np.maximum(np.linalg.norm(vectors, axis=0), 1e-300)

@@ -24,9 +24,10 @@ class RESULTS(dfx.RESULTS):
         "no unit and no mode of its motion grows, and `until` will not be met."
     )
     unresolved = (
-        "The flow rests at a saddle of the loss, and the amplitude of a mode that grows "
-        "is below the rounding of the weights: when the flow leaves, and for where, "
-        "cannot be known in 64-bit floats. Start elsewhere, or ask for a time before."
+        "The flow rests at a saddle of the loss, and the amplitude of a mode that "
+        "grows has fallen below the tolerance or the rounding of the weights: when the "
+        "flow leaves, and for where, is not known. Lower `rtol`, start elsewhere, or "
+        "ask for a time before."
     )
     vanishing = (
         "The weights shrink to zero and stay there: the correlation of the network "

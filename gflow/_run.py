@@ -17,7 +17,7 @@ import numpy as np
 
 from ._carry import Carry
 from ._field import Field
-from ._trajectory import Sample, Steps
+from ._steps import Sample, Steps
 from ._until import SaveAt, Until
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from . import _loop, _run
+from . import _attempt, _loop, _run
 from ._carry import controller, tolerance
 from ._clock import choose_field
 from ._compile import compiled
@@ -21,7 +21,8 @@ from ._flow import AbstractFlow
 from ._progress import AbstractMeter, meter
 from ._run import Run
 from ._solvers import SampleSpaceKvaerno5, prepare
-from ._trajectory import Sample, Trajectory, join
+from ._steps import Sample, join
+from ._trajectory import Trajectory
 from ._until import SaveAt, Until
 from .nn._plain_kinks import warn_of_plain_kinks
 
@@ -45,8 +46,9 @@ def solve(
 
     A homogeneous network moves in polar coordinates, so that weights of norm 1e-100 and
     log-times of 1e300 are as good as any; others, and all under the square loss, in
-    weight space. Each unit is followed relative to its own size. The last sample lies exactly on the level of
-    `until` that was met (`converged` apart). Ctrl-C returns what was computed.
+    weight space. Each unit is followed relative to its own size. The last sample lies
+    exactly on the level of `until` that was met (`converged` apart). Ctrl-C returns
+    what was computed.
 
     Args:
         flow: Data and loss.
@@ -158,7 +160,7 @@ def resume(
             now = jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
         _ahead(until, run.degree, now)
         run.until = until
-        running = jnp.full((), _loop.RUNNING, int)  # strong: else it recompiles
+        running = jnp.full((), _attempt.RUNNING, int)  # strong: else it recompiles
         run.carry = eqx.tree_at(lambda c: c.status, run.carry, running)
     return drive(run, path, shown, throw)
 

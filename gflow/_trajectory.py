@@ -10,57 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from . import _extras, _log_time, _tree
+from . import _extras, _tree
 from ._field import Field
-from ._log_time import StepScalars
 from ._results import RESULTS
-from ._types import Scalar
-
-
-class Steps(eqx.Module):
-    r"""Accepted steps, each with the dense output of its solver.
-
-    A step moves in its own frame: after a fraction $f$ of it the direction is that of
-    $e^{\sigma f} v(f)$, with $v$ the quartic through the start and the `nodes`, and the
-    log-radius $\rho_0 + g f + \log |e^{\sigma f} v(f)|$.
-
-    Attributes:
-        nodes: $v$ at the quarters of each step, for a start of norm one.
-        rates: $\sigma$, the rate of each weight times the length of the step.
-        growth: $g$, the rate of the radius times the length of the step.
-        scalars: Radius, loss and the rate of physical time on each step.
-        tau: The clock at the end.
-        log_t: The logarithm of physical time at the end.
-        log_radius: The log-radius at the end.
-        log_loss: The logarithm of the mean loss at the end.
-        weights: The weights $q$ at the end.
-    """
-
-    nodes: Float[Array, "steps 4 weights"]
-    rates: Float[Array, "steps weights"]
-    growth: Float[Array, " steps"]
-    scalars: StepScalars
-    tau: Float[Array, " steps"]
-    log_t: Float[Array, " steps"]
-    log_radius: Float[Array, " steps"]
-    log_loss: Float[Array, " steps"]
-    weights: Float[Array, "steps samples"]
-
-    def ends(self) -> Float[Array, "steps weights+1"]:
-        """Direction and log-radius at the end of each step."""
-        point = np.exp(self.rates) * self.nodes[:, -1]
-        direction = point / np.linalg.norm(point, axis=1, keepdims=True)
-        return np.concatenate([direction, np.asarray(self.log_radius)[:, None]], axis=1)
-
-
-class Sample(eqx.Module):
-    """One point of a curve."""
-
-    tau: Scalar
-    log_t: Scalar
-    point: Float[Array, " weights+1"]
-    log_loss: Scalar
-    weights: Float[Array, " samples"]
+from ._steps import Sample, Steps, sample
 
 
 class Trajectory(eqx.Module):
@@ -248,66 +201,4 @@ def initial_sample(curve: Trajectory) -> Sample:
     point = np.append(direction, curve.log_radius[0])
     return Sample(
         curve.tau[0], curve.log_t[0], point, curve.log_loss[0], curve.weights[0]
-    )
-
-
-def join(start: Sample, steps: Steps) -> Sample:
-    """The start and the end of each step, stacked on the host."""
-    ends = Sample(steps.tau, steps.log_t, steps.ends(), steps.log_loss, steps.weights)
-    return jax.tree.map(
-        lambda first, rest: np.concatenate([np.asarray(first)[None], rest]), start, ends
-    )
-
-
-def sample(
-    field: Field, start: Sample, steps: Steps, name: str, times: np.ndarray
-) -> Sample:
-    """The curve at given values of `tau` or `log_t`, which must lie on it."""
-    ends = join(start, steps)
-    axis = getattr(ends, name)
-    index = np.clip(np.searchsorted(axis, times, side="left") - 1, 0, len(axis) - 2)
-    before, after = (jax.tree.map(lambda a: a[index + k], ends) for k in (0, 1))
-    by_time = name == "log_t" or field.clock in _log_time.TIMES
-
-    def log_rate(fraction, numbers):
-        scalars = jax.tree.map(lambda a: a[numbers], steps.scalars)
-        rate = scalars.log_rate if by_time else scalars.log_tau_rate
-        return rate(fraction) + np.log(scalars.length)[:, None]
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if by_time:
-            log_t = times if name == "log_t" else _log_time.log_t_of(field.clock, times)
-            wanted = log_t + np.log1p(-np.exp(before.log_t - log_t))
-        else:
-            wanted = np.log(np.maximum(times - before.tau, 0.0))
-    fraction = _log_time.fractions_at(log_rate, wanted, index)
-    fraction = np.where(times == getattr(after, name), 1.0, fraction)
-    fraction = np.where(times == getattr(before, name), 0.0, fraction)
-    part = jax.tree.map(lambda a: a[index], steps)
-    found = within(field, before, after, part, fraction)
-    return eqx.tree_at(lambda s: getattr(s, name), found, times)
-
-
-def within(
-    field: Field, before: Sample, after: Sample, steps: Steps, fraction
-) -> Sample:
-    """The curve at a fraction of each step."""
-    start, scalars = before.point[:, None, :-1], steps.scalars
-    values = np.concatenate([start, steps.nodes], axis=1)
-    point = np.exp(steps.rates * fraction[:, None])
-    point = point * _log_time.interpolate(values, fraction)
-    norm = np.linalg.norm(point, axis=1)
-    log_radius = before.point[:, -1] + steps.growth * fraction + np.log(norm)
-    with np.errstate(divide="ignore"):  # at fraction 0
-        log_t = _log_time.log_add(before.log_t, scalars.log_elapsed(fraction))
-        tau = _log_time.tau_at(
-            field.clock, before.tau, log_t, scalars.log_tau_elapsed(fraction)
-        )
-    part = fraction[:, None]
-    return Sample(
-        tau=tau,
-        log_t=log_t,
-        point=np.concatenate([point / norm[:, None], log_radius[:, None]], axis=1),
-        log_loss=scalars.log_loss(fraction),
-        weights=(1 - part) * before.weights + part * after.weights,
     )

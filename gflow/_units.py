@@ -1,8 +1,8 @@
 r"""Units: the blocks of weights that are small or large together.
 
 Errors, rates of growth and rest are decided unit by unit, so that a neuron of size
-1e-50 is followed as well as one of size 1. Each axis of an array of weights may be named
-after the layer of units that runs along it: of $W_{ij}$ from unit $j$ of one layer to
+1e-50 is followed as well as one of size 1. Each axis of an array may be named after the
+layer of units that runs along it: of $W_{ij}$ from unit $j$ of one layer to
 unit $i$ of the next, the axes are named after both layers. The size of a unit is the
 norm of all weights that carry its name and index, and a weight belongs to the smaller
 of the units that it joins.
@@ -79,9 +79,9 @@ def _norms(vector, index, count):
 
 
 def find_units(network: PyTree) -> Units:
-    """The units of a network: as its method `units` names them, else by rows and columns.
+    """The units of a network: as its method `units` names them, if it has one.
 
-    Of a network that names none, the entries of a vector are a unit each, and a weight
+    Else, the entries of a vector are a unit each, and a weight
     of a matrix or kernel belongs to its row or its column, whichever is smaller.
 
     Raises:

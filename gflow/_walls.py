@@ -1,11 +1,11 @@
 r"""Units that a sample holds still: slow deaths of samples.
 
 Where a sample $i$ pulls a unit $b$ toward a maximum of its margin, as where a squared
-ReLU is about to go out on it, the pull $|J_{ib}|$ falls with the way $\delta = |J_{ib}|
-/ |\partial^2 z_i|$ that is left, and $\delta$ falls below rounding while the sample still
-has most of the weight. Then the unit is held there as by a wall: it does not move along
-$J_{ib}$, and what is left out is $\delta^2$. It is no death for ever: where the other
-samples pull more strongly the other way, there is no wall.
+ReLU is about to go out on it, the pull $|J_{ib}|$ falls with the way that is left,
+$\delta = |J_{ib}| / |\partial^2 z_i|$, and $\delta$ falls below rounding while the
+sample still has most of the weight. Then the unit is held there as by a wall: it does
+not move along $J_{ib}$, and what is left out is $\delta^2$. It is no death for ever:
+where the other samples pull more strongly the other way, there is no wall.
 """
 
 from collections.abc import Callable
@@ -27,6 +27,9 @@ NEAR = 1e-9
 
 STIFF = 1e3
 """A wall is felt on a step so much longer than the time in which the sample pulls."""
+
+NEW = 1e-6
+"""A direction that is so much of one is not in the span of those before."""
 
 HEAVY, FLAT = 1e-3, 1e-6
 """A sample that holds a unit has this much of the weight, and a margin this small
@@ -143,5 +146,7 @@ def _orthonormal(rows):
         for before in done * 2:
             row = row - jnp.dot(before, row) * before
         norm = jnp.sqrt(jnp.dot(row, row))
-        done.append(jnp.where(norm > 1e-6, row / jnp.where(norm > 1e-6, norm, 1.0), 0.0))
+        done.append(
+            jnp.where(norm > 1e-6, row / jnp.where(norm > 1e-6, norm, 1.0), 0.0)
+        )
     return jnp.stack(done)

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
-from gflow._solvers._dual import solve_weights, wright_omega
+from gflow._field import Field
+from gflow._solvers._dual import (
+    linear_weights,
+    solve_weights,
+    stage_weights,
+    wright_omega,
+)
 from hypothesis import given, strategies as st
 
 
@@ -39,9 +45,7 @@ def flow_of(name):
     return gflow.GradientFlow(loss, np.ones((len(y), 1)), y)
 
 
-# Under clocks of time, where weights are not normalized, margins are never scaled up.
-DUALS = [("simplex", s) for s in (-30.0, 0.0, 10.0, 23.0)]
-DUALS += [("positive", s) for s in (-30.0, -2.0, 0.0)]
+SEEN = jnp.ones(12, bool)
 
 
 @given(seed=st.integers(0, 999), log_scale=st.floats(3.0, 14.0))
@@ -53,48 +57,98 @@ def test_a_poor_guess_is_no_obstacle(seed, log_scale):
     shift = 10 ** random.uniform(-3, -1) * random.normal(size=160)
     guess = jax.nn.softmax(random.uniform(0, 20) * random.normal(size=160))
     gram, scale, eta = jnp.asarray(root @ root.T), np.exp(log_scale), 100.0
-    q, _ = solve(
-        flow, "simplex", guess, jnp.asarray(shift), gram, scale, jnp.asarray(0.0),
+    q = solve(
+        flow, guess, jnp.asarray(shift), gram, scale, jnp.ones(160, bool),
         jnp.asarray(eta), jnp.asarray(1e-9),
     )  # fmt: skip
     residual = np.log(q) - flow.log_weights(scale * (shift + eta * gram @ q))
     assert np.ptp(np.asarray(residual)[np.asarray(q) > 1e-9]) <= 1e-3
 
 
-@pytest.mark.parametrize("name", FLOWS)
-@pytest.mark.parametrize(("dual", "log_scale"), DUALS)
-def test_weights_solve_their_equation(name, dual, log_scale):
-    flow = flow_of(name)
-    random = np.random.default_rng(0)
+def equation(log_scale, seed=0):
+    """A Gram matrix, a shift and a scale."""
+    random = np.random.default_rng(seed)
     root = random.normal(size=(12, 30)) / 6
-    gram, shift = root @ root.T, 1e-2 * random.normal(size=12)
-    scale = np.exp(log_scale)
-    q, _ = solve_weights(
-        flow, dual, jnp.full(12, 1 / 12), jnp.asarray(shift), jnp.asarray(gram), scale,
-        jnp.asarray(0.7), 0.3, jnp.asarray(1e-14),
-    )  # fmt: skip
+    return root @ root.T, 1e-2 * random.normal(size=12), np.exp(log_scale)
+
+
+def residual_of(flow, q, gram, shift, scale):
+    """What the logarithms of the weights differ by from their goal, rounding, margins."""
     margins = scale * (shift + 0.3 * gram @ q)
-    residual = np.log(q) - flow.log_weights(jnp.asarray(margins))
-    held = np.asarray(residual)[np.asarray(q) > 1e-12 * np.max(q)]
     # Rounding of the margins, times the scale, is what the equation can be held to,
     # times the steepness of the tail.
     steepness = np.max(flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))[0])
     rounding = 1e-10 + 1e-14 * scale * max(float(steepness), 1.0)
-    if dual == "simplex":
-        assert abs(float(jnp.sum(q)) - 1) <= 1e-13
-        assert np.ptp(held) <= rounding
-    else:
-        assert np.max(np.abs(held - 0.7)) <= rounding
+    residual = np.log(q) - flow.log_weights(jnp.asarray(margins))
+    return np.asarray(residual), rounding
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("log_scale", [-30.0, 0.0, 10.0, 23.0])
+def test_weights_solve_their_equation(name, log_scale):
+    flow, (gram, shift, scale) = flow_of(name), equation(log_scale)
+    q = solve_weights(
+        flow, jnp.full(12, 1 / 12), jnp.asarray(shift), jnp.asarray(gram), scale, SEEN,
+        0.3, jnp.asarray(1e-14),
+    )  # fmt: skip
+    residual, rounding = residual_of(flow, q, gram, shift, scale)
+    assert abs(float(jnp.sum(q)) - 1) <= 1e-13
+    assert np.ptp(residual[np.asarray(q) > 1e-12 * np.max(q)]) <= rounding
+
+
+@pytest.mark.parametrize("name", ["logistic", "exponential of classes"])
+def test_margins_that_nothing_moves_do_not_count(name):
+    flow, (gram, shift, scale) = flow_of(name), equation(3.0)
+    seen = np.arange(12) % 3 > 0
+    gram[~seen], gram[:, ~seen], shift[~seen] = 0, 0, -50.0
+    q = solve_weights(
+        flow, jnp.full(12, 1 / 12), jnp.asarray(shift), jnp.asarray(gram), scale,
+        jnp.asarray(seen), 0.3, jnp.asarray(1e-14),
+    )  # fmt: skip
+    assert np.sum(np.asarray(q)[~seen]) < 1e-200
+    residual, rounding = residual_of(flow, q, gram, shift, scale)
+    assert np.ptp(residual[seen & (np.asarray(q) > 1e-12)]) <= rounding
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_steps_for_any_matrix_converge_to_the_same_weights(name):
+    flow, (gram, shift, scale) = flow_of(name), equation(1.0, seed=1)
+    tilted = gram + 0.1 * np.triu(np.ones((12, 12)), 1)  # neither symmetric nor flat
+    q = jnp.full(12, 1 / 12)
+    for _ in range(40):
+        q = linear_weights(
+            flow, q, jnp.asarray(shift), jnp.asarray(tilted), scale, SEEN, 0.3
+        )
+    residual, rounding = residual_of(flow, q, tilted, shift, scale)
+    assert np.ptp(residual) <= rounding
+
+
+def test_a_weight_of_all_leaves_the_others_their_digits():
+    # One margin pulls at nothing and has all of the weight; the rest have 1e-16 of it.
+    flow, (gram, shift, _) = flow_of("logistic"), equation(0.0)
+    gram[0], gram[:, 0] = 0, 0
+    shift = np.append(0.0, 4.0 + np.abs(shift[1:]))
+    scale, eta = 9.0, 1e13
+    q = jnp.full(12, 1 / 12)
+    for _ in range(3):
+        q = solve_weights(
+            flow, q, jnp.asarray(shift), jnp.asarray(gram), scale, SEEN, eta,
+            jnp.asarray(1e-14),
+        )  # fmt: skip
+    margins = scale * (shift + eta * gram @ q)
+    residual = np.log(q) - flow.log_weights(jnp.asarray(margins))
+    assert 0 < float(jnp.max(q[1:])) < 1e-11
+    assert np.ptp(np.asarray(residual)) <= 1e-6
 
 
 def test_free_weights_solve_their_linear_equation():
-    random = np.random.default_rng(0)
-    root = random.normal(size=(12, 30)) / 6
-    gram, shift = root @ root.T, random.normal(size=12)
-    flow = gflow.GradientFlow(gflow.Square(), np.ones((4, 1)), np.zeros((4, 3)))
-    q, _ = solve_weights(
-        flow, "free", jnp.zeros(12), jnp.asarray(shift), jnp.asarray(gram), 1.0,
-        jnp.asarray(-1.3), 0.3, jnp.asarray(1e-14),
+    gram, shift, _ = equation(0.0)
+    flow = gflow.GradientFlow(gflow.Square(), np.ones((4, 1)), np.ones((4, 3)))
+    network = gflow.nn.DeepLinear(1, (2,), 3, key=jax.random.key(0))
+    field = Field(flow, network, "time", 2.0)
+    q = stage_weights(
+        field, jnp.zeros(12), jnp.asarray(shift), jnp.asarray(gram), jnp.asarray(True),
+        jnp.asarray(1.0), SEEN, jnp.asarray(0.3), jnp.asarray(1e-14),
     )  # fmt: skip
-    expected = -np.exp(-1.3) * (shift + 0.3 * gram @ q)
+    expected = -(shift + 0.3 * gram @ q)
     np.testing.assert_allclose(q, expected, rtol=0, atol=1e-14)

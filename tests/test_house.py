@@ -20,25 +20,27 @@ ROOT = pathlib.Path(gflow.__file__).parent
 ROOMS: tuple[str, ...] = (
     *("_types", "_extras", "_compile", "_checks", "_tree", "nn", "data"),
     *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree"),
-    *("_field", "_polar", "_euclidean", "_clock", "_log_time", "_solvers"),
+    *("_units", "_field", "_walls", "_frame", "_clock", "_log_time", "_solvers"),
     *(
         "_results",
+        "_steps",
         "_trajectory",
         "_load",
         "_until",
         "_landing",
         "_kinks",
         "_carry",
+        "_attempt",
         "_loop",
         "_run",
     ),
-    *("_patience", "_progress", "_drive", "_solve", "_extrapolate", "_descent"),
+    *("_rest", "_progress", "_drive", "_solve", "_extrapolate", "_descent"),
     *("reference", "_limit", "_diagnostics", "_kl", "problems"),
     *("_netcdf", "plot", "testing", "experiments"),
 )
 # Walls: imports that run downhill and are wrong all the same.
 WALLS = {
-    "_descent": "_polar _solvers _loop _run _drive _solve",
+    "_descent": "_field _frame _solvers _loop _run _drive _solve",
     "reference": "_flow _solvers _trajectory _loop _run _drive _solve _descent",
     "_diagnostics": "_solvers _loop _run _drive _solve _descent",
     "_kl": "_solvers _loop _run _drive _solve _descent",

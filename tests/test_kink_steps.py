@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gflow import _kinks
-from gflow._polar import PolarField, polar_state
+from gflow._field import Field, start_of
+from gflow._frame import make_frame
 from gflow._solvers import SampleSpaceKvaerno3, SampleSpaceKvaerno5
 from gflow._solvers._model import curved_model, flat_model
 
@@ -38,33 +39,36 @@ def test_too_few_stages_tell_nothing():
     assert _kinks.kink_table(table.nodes, table.error) is None
 
 
-def test_the_curved_model_solves_the_stage_linearized():
+def model_and_frame(eta):
+    """The curved model at the start of `relu2`, and all of the matrix by autodiff."""
     flow, network = gflow.problems.relu2()
-    field = PolarField(flow, network, 3.0)
-    state = polar_state(network)
-    direction = state[:-1]
-    weights, eta, sphere = jnp.full(20, 0.05), jnp.asarray(0.3), jnp.asarray(1.1)
-    model = curved_model(field, state, weights, eta, sphere)
-    hessian = jax.hessian(lambda d: weights @ field.margins(d))(direction)
-    tangent = np.eye(direction.size) - np.outer(direction, direction)
-    matrix = 1.1 * np.eye(direction.size) - 0.3 * tangent @ hessian @ tangent
-    vector = jnp.sin(jnp.arange(direction.size))
+    field = Field(flow, network, "polar", 3.0)
+    point, log_radius = start_of(field, network)
+    dual = jnp.full(20, 0.05)
+    _, gradient = field.negative_gradient(point, dual)
+    frame = make_frame(field, point, log_radius, dual, gradient, eta, 1e-6)
+    flat = flat_model(frame, 1 + eta * frame.rate)
+    model = curved_model(frame, point, dual, eta, frame.weight, flat)
+    motion = jax.jacrev(lambda x: frame.negative_gradient(x, dual)[1])(point)
+    return model, flat, np.diag(1 + eta * frame.rate) - eta * motion
+
+
+@pytest.mark.parametrize("eta", [0.3, 30.0])
+def test_the_curved_model_solves_the_stage_linearized(eta):
+    model, _, matrix = model_and_frame(eta)
+    vector = jnp.sin(jnp.arange(len(matrix)))
     assert not model.flat
-    assert np.allclose(matrix @ model.undo(vector), vector, rtol=0, atol=1e-12)
-    response = np.linalg.solve(matrix, tangent @ model.jacobian.T).T
-    assert np.allclose(model.response, response, rtol=0, atol=1e-12)
-    assert np.allclose(model.gram, model.jacobian @ response.T, rtol=0, atol=1e-12)
+    scale = np.linalg.cond(matrix)
+    assert np.max(np.abs(matrix @ model.undo(vector) - vector)) <= 1e-13 * scale
+    response = np.linalg.solve(matrix, model.jacobian.T).T
+    assert np.max(np.abs(model.response - response)) <= 1e-13 * scale
+    gram = model.jacobian @ response.T
+    assert np.max(np.abs(model.gram - gram)) <= 1e-12 * scale
 
 
-def test_the_model_is_flat_where_a_long_step_meets_a_repelling_curvature():
-    flow, network = gflow.problems.relu2()
-    field = PolarField(flow, network, 3.0)
-    state = polar_state(network)
-    direction = state[:-1]
-    one, weights = jnp.ones(()), jnp.full(20, 0.05)
-    model = curved_model(field, state, weights, 1e3 * one, one)
-    flat = flat_model(field.linearize(state, state), one)
-    assert model.flat
-    vector = jnp.arange(1.0, direction.size + 1)
-    assert np.array_equal(model.undo(vector), vector)
-    assert np.allclose(model.gram, flat.gram, rtol=0, atol=1e-12)
+def test_the_flat_model_knows_the_growth_of_units_and_no_curvature():
+    _, flat, matrix = model_and_frame(0.3)
+    vector = jnp.arange(1.0, len(matrix) + 1)
+    assert np.allclose(flat.undo(vector), vector / np.maximum(flat.damping, 1.0))
+    assert np.allclose(flat.gram, flat.gram.T)
+    assert np.all(np.linalg.eigvalsh(flat.gram) >= -1e-15)

@@ -11,7 +11,8 @@ from .._field import Field
 from .._flow import AbstractFlow
 from .._log_time import StepScalars
 from .._results import RESULTS
-from .._trajectory import Sample, Steps, Trajectory, trajectory
+from .._steps import Sample, Steps
+from .._trajectory import Trajectory, trajectory
 from .layout import (
     CURVE,
     FORMAT,
@@ -154,9 +155,7 @@ def _require_network(stored: xr.Dataset, network: PyTree) -> None:
             )
 
 
-def _require_function(
-    stored: xr.Dataset, field: Field, points: np.ndarray
-) -> None:
+def _require_function(stored: xr.Dataset, field: Field, points: np.ndarray) -> None:
     """Refuse a network with other outputs, such as one of another activation."""
     if len(points) == 0:
         return

@@ -61,7 +61,7 @@ class StageModel(eqx.Module):
         return _undo(self, defect[:, None])[:, 0]
 
     def free_point(self, base, point, motion, dual, eta, speed):
-        r"""Where the point goes if $q$ were zero: it moves by $\eta q$ `response` more."""
+        r"""Where the point goes without $q$: $\eta q$ `response` short of its goal."""
         own = eta / speed * (dual @ self.response)
         safe = self.safe_damping
         flat = ((safe - self.damping) * point + base + eta * motion) / safe - own
@@ -122,7 +122,7 @@ def curved_model(
     scaling: Float[Array, " weights"],
     flat: StageModel,
 ) -> StageModel:
-    """The model with the curvature of the network at a point; flat if it is singular."""
+    """The model with the curvature of the network; flat if it is singular."""
     _, jacobian = frame.field.jacobian(point)
     jacobian = frame.free_jacobian(jacobian)
 

@@ -1,0 +1,263 @@
+"""One attempted step: solved, measured, judged, and handed on."""
+
+from typing import NamedTuple
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from . import _kinks, _log_time
+from ._carry import Carry, Tolerance, strong
+from ._field import Field, two_norm
+from ._frame import LOG_GROWTH, WAKE, Frame, frame_velocity, make_frame
+from ._solvers import AbstractSampleSpaceSolver, gradients_per_attempt
+from ._steps import Steps, record
+from ._types import Scalar
+from ._until import LEVELS, Levels
+
+
+TERM = dfx.ODETerm(frame_velocity)
+
+SHRINK = 0.5
+"""A step after one that was accepted is not shorter for the sake of its stages."""
+
+GROWTH, GROWTH_AT_REST, GROWTH_AFTER_FAILURE = 5.0, 100.0, 2.0
+"""How much longer a step may be than the one before. With 10 in place of 5 it cycles
+between failure and growth."""
+
+FAR_BELOW = 1e-3
+"""An error this far below the tolerance lets steps grow as at rest."""
+
+QUIET = 1e-2
+"""Where units move less than this on a step, frames apart, its error says nothing of
+unstable modes that are too small to be seen."""
+
+MOVED = 1e-6
+"""A step moves a unit by this much of its size, or its slope is taken anew."""
+
+FAR = 0.1
+"""Units that have moved so far may be at another rest."""
+
+LONG = 0.3
+"""Steps of this many times of the fastest unit may damp what they do not see."""
+
+AGAIN = 1e4
+"""Modes are looked at again where steps have become so much longer."""
+
+LONGEST = 1e280
+"""The longest step: where nothing moves, steps would grow past all bounds."""
+
+SHORTEST = 1e-20
+"""The shortest way, unit by unit, that is worth a step."""
+
+VANISHED = -1e4
+r"""$L \rho$ below which a flow that still shrinks never comes back."""
+
+RUNNING = 0
+UNDERFLOW, RESTING, VANISHING = (len(LEVELS) + k for k in (1, 2, 3))
+"""Ways to stop beside `LEVELS`, which are 1, 2, ..."""
+
+
+class Arrival(NamedTuple):
+    """The end of an attempted step.
+
+    Attributes:
+        point: The point, not yet brought back to norm one.
+        dual: The dual weights.
+        gradient: The negative gradient, that of the point brought back.
+        margins: At the point brought back.
+        awake: Whether a unit that rested has been woken.
+    """
+
+    point: Float[Array, " weights"]
+    dual: Float[Array, " margins"]
+    gradient: Float[Array, " weights"]
+    margins: Float[Array, " margins"]
+    awake: Bool[Array, ""]
+
+
+def attempt(
+    field: Field,
+    solver: dfx.AbstractAdaptiveSolver,
+    control: dfx.PIDController,
+    tolerance: Tolerance,
+    levels: Levels,
+    carry: Carry,
+) -> tuple[Carry, Steps, Bool[Array, ""]]:
+    """One step, accepted or not: the new carry, the step, and whether it was kept."""
+    zero = jnp.zeros(())
+    length = jnp.minimum(carry.length, carry.longest)
+    frame = make_frame(
+        field, carry.point, carry.log_radius, carry.dual, carry.gradient, length,
+        tolerance.rtol,
+    )  # fmt: skip
+    steepest = jnp.max(jnp.abs(frame.sigma))
+    length = jnp.minimum(length, LOG_GROWTH / jnp.maximum(steepest, 1e-300))
+    own = isinstance(solver, AbstractSampleSpaceSolver)
+    given = carry.solver_state
+    if not own:
+        given = solver.init(TERM, zero, zero, carry.point, frame)
+    end, error, dense_info, solver_state, outcome = solver.step(
+        TERM, zero, length, frame.start, frame, given, jnp.asarray(True)
+    )
+    if own:
+        dual = solver_state.dual
+    else:
+        dual = frame.dual_weights(field.margins(frame.point(length, end)), length)
+    inside = solver.interpolation_cls(t0=zero, t1=length, **dense_info).evaluate
+    step, margins = record(frame, inside, length, carry.tau, carry.log_t, end, dual)
+    slope = solver_state.slope if own else None
+    there = _arrive(frame, length, end, dual, slope, margins)
+    scaled = _scaled_error(frame, length, there, step, error, tolerance)
+    keep, from_, to, _, controller_state, _ = control.adapt_step_size(
+        zero, length, jnp.ones(()), jnp.ones(()), frame, scaled * tolerance.rtol,
+        solver.error_order(TERM), carry.controller_state,
+    )  # fmt: skip
+    next_length, kink = to - from_, carry.kink
+    if own and field.kinked:
+        next_length, kink = _kinks.next_length(
+            _kinks.kink_table(solver.table.nodes, solver.table.error),
+            kink, keep, length, next_length, GROWTH, scaled,
+            frame.weight[None] * dense_info["k"],
+        )  # fmt: skip
+    if own:
+        longest = jnp.maximum(solver_state.growth, SHRINK) * length
+        next_length = jnp.where(keep, jnp.minimum(next_length, longest), next_length)
+        spent = solver_state.gradients - carry.solver_state.gradients
+    else:
+        spent, solver_state = gradients_per_attempt(solver), None
+    calm = keep & (scaled < FAR_BELOW) & (carry.most >= GROWTH)
+    most = jnp.where(calm, GROWTH_AT_REST, carry.most) * length
+    # The clock of growth begins anew at each step.
+    slower = jnp.where(keep, jnp.exp(-frame.log_growth(there.point)), 1.0)
+    next_length = jnp.minimum(jnp.minimum(next_length, most) * slower, LONGEST)
+    tiny = next_length * two_norm(frame.weight * frame.pulled) < SHORTEST
+    reached = _reached(levels, field, step, there)
+    watched = _watch(frame, carry, length, end, there, step, keep, slower)
+    status = jnp.where((reached == 0) & watched["unseen"], RESTING, reached)
+    stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)
+    new = _moved(field, carry, there, step, solver_state, keep)
+    new |= {name: watched[name] for name in ("looked", "strayed", "longest", "way")}
+    new |= {
+        "controller_state": controller_state,
+        "length": next_length,
+        "most": jnp.where(keep, GROWTH, GROWTH_AFTER_FAILURE),
+        "accepted": carry.accepted + keep,
+        "rejected": carry.rejected + ~keep,
+        "failed": carry.failed + (outcome != dfx.RESULTS.successful),
+        # The frame, its curvature, and six forward passes of a third each.
+        "gradients": carry.gradients + spent + 6,
+        "status": jnp.where(keep & (status > 0), status, stuck),
+        "kink": kink,
+    }
+    return strong(Carry(**new)), step, keep
+
+
+def _arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:
+    """The dual weights and negative gradient at the end, and whether a unit woke up."""
+    field, point = frame.field, frame.point(length, end)
+    _, gradient = field.negative_gradient(point, dual)
+    awake = jnp.asarray(False)
+    if slope is not None and field.euclidean:
+        motion = frame.point(length, slope) + frame.rate * point
+        motion = motion * jnp.exp(frame.log_speed(point))
+        # By positions: late, q has no digits. But a unit that has hardly moved on this
+        # step has a slope below the rounding of its position.
+        force = field.units.norms(gradient, frame.unit)
+        stiff = ~frame.rest & ~frame.walls.held
+        stiff = stiff & (length * force > MOVED * frame.size)
+        least = jnp.maximum(WAKE[0] * frame.rtol, WAKE[1])
+        awake = jnp.any(frame.rest & (force > least * frame.pulled))
+        gradient = jnp.where(stiff, motion, gradient)
+    if field.polar:
+        gradient = gradient / two_norm(point) ** (field.degree - 1)
+    return Arrival(point, dual, gradient, margins, awake)
+
+
+def _scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar:
+    """The error of a step in units of the tolerance: unit by unit, and of the whole."""
+    units = frame.field.units
+    error = frame.point(length, error)
+    before = jnp.exp(-frame.growth * length) * units.unit_norms(frame.start, frame.unit)
+    after, whole = units.unit_norms(there.point, frame.unit), two_norm(there.point)
+    against = tolerance.rtol * jnp.maximum(before, after) + tolerance.atol * whole
+    lost = units.unit_norms(error, frame.unit)
+    share = jnp.where(against > 0, lost / jnp.where(against > 0, against, 1.0), 0.0)
+    count = jnp.maximum(jnp.sum(against > 0), 1)
+    by_unit = jnp.sqrt(jnp.sum(share**2) / count)
+    found = jnp.maximum(by_unit, two_norm(error) / whole / tolerance.rtol)
+    log_elapsed = step.scalars.log_elapsed(jnp.ones(()))
+    slip = _log_time.time_error(step.scalars, step.log_t, log_elapsed)
+    found = jnp.hypot(found, slip / tolerance.rtol)
+    usable = jnp.isfinite(found) & jnp.isfinite(two_norm(there.gradient))
+    return jnp.where(usable & ~there.awake, found, jnp.inf)
+
+
+def _watch(frame: Frame, carry, length, end, there, step, keep, slower) -> dict:
+    """Whether the modes of the motion must be looked at, and what is known of them."""
+    field = frame.field
+    moved = two_norm(frame.weight * (end - frame.start))
+    strayed = carry.strayed + jnp.where(keep, moved, 0.0)
+    way = carry.way - jnp.where(keep & (carry.way > 0), length, 0.0)
+    anew = (strayed > FAR) | ((carry.way > 0) & (way <= 0))
+    looked = jnp.where(anew, 0.0, carry.looked)
+    fastest = jnp.max(frame.pulled / frame.size)
+    quiet = keep & (moved < QUIET) & (length * fastest > LONG)
+    scale = field.scale(there.margins, step.log_radius)
+    quiet = quiet & field.euclidean & field.mild(there.margins, scale)
+    unseen = quiet & (length > AGAIN * looked)
+    known = looked > 0
+    return {
+        "unseen": unseen,
+        "looked": looked * slower,
+        "strayed": jnp.where(known & ~unseen, strayed, 0.0),
+        "longest": jnp.where(known, carry.longest * slower, jnp.inf),
+        "way": jnp.where(known, way * slower, 0.0),
+    }
+
+
+def _moved(
+    field: Field, carry: Carry, there: Arrival, step: Steps, state, keep
+) -> dict:
+    """Where the flow is after an attempt, as parts of a carry."""
+    point, log_radius = there.point, carry.log_radius
+    if field.polar:
+        point, log_radius = point / two_norm(point), step.log_radius
+    stayed_state = carry.solver_state
+    if state is not None:  # what a failed step has learned of the stiffness
+        learned = (state.stiff, state.gradients)
+        stayed_state = eqx.tree_at(
+            lambda c: (c.stiff, c.gradients), carry.solver_state, learned
+        )
+    moved = {
+        "point": point,
+        "log_radius": log_radius,
+        "dual": there.dual,
+        "gradient": there.gradient,
+        "margins": there.margins,
+        "solver_state": state,
+        "tau": step.tau,
+        "log_t": step.log_t,
+        "log_whole": step.log_radius,
+    }
+    stayed = {name: getattr(carry, name) for name in moved}
+    stayed["solver_state"] = stayed_state
+    moved, stayed = strong(moved), strong(stayed)
+    return jax.lax.cond(keep, lambda: moved, lambda: stayed)
+
+
+def _reached(levels: Levels, field: Field, step: Steps, there: Arrival):
+    """The level that the end of a step meets, or that the weights vanish; else 0."""
+    unit = there.point / two_norm(there.point)
+    along = jnp.dot(unit, there.gradient)
+    across = two_norm(there.gradient - along * unit)
+    fitted = (jnp.min(there.margins) > 0) & (along > 0)
+    tangent = jnp.where(fitted, across / along, jnp.inf)
+    log_scale = step.scalars.degree * step.log_radius
+    met = levels.reached(
+        jnp.stack([step.log_t, step.log_radius, log_scale, -step.log_loss, -tangent])
+    )
+    gone = field.polar & (log_scale < VANISHED) & (along < 0)
+    return jnp.where((met == 0) & gone, VANISHING, met)

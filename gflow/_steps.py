@@ -1,0 +1,193 @@
+"""Accepted steps: what is kept of each, and the curve inside of it."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from . import _log_time
+from ._field import Field, two_norm
+from ._frame import Frame
+from ._log_time import StepScalars
+from ._types import Scalar
+
+
+class Steps(eqx.Module):
+    r"""Accepted steps, each with the dense output of its solver.
+
+    A step moves in its own frame: after a fraction $f$ of it the direction is that of
+    $e^{\sigma f} v(f)$, with $v$ the quartic through the start and the `nodes`, and the
+    log-radius $\rho_0 + g f + \log |e^{\sigma f} v(f)|$.
+
+    Attributes:
+        nodes: $v$ at the quarters of each step, for a start of norm one.
+        rates: $\sigma$, the rate of each weight times the length of the step.
+        growth: $g$, the rate of the radius times the length of the step.
+        scalars: Radius, loss and the rate of physical time on each step.
+        tau: The clock at the end.
+        log_t: The logarithm of physical time at the end.
+        log_radius: The log-radius at the end.
+        log_loss: The logarithm of the mean loss at the end.
+        weights: The weights $q$ at the end.
+    """
+
+    nodes: Float[Array, "steps 4 weights"]
+    rates: Float[Array, "steps weights"]
+    growth: Float[Array, " steps"]
+    scalars: StepScalars
+    tau: Float[Array, " steps"]
+    log_t: Float[Array, " steps"]
+    log_radius: Float[Array, " steps"]
+    log_loss: Float[Array, " steps"]
+    weights: Float[Array, "steps samples"]
+
+    def ends(self) -> Float[Array, "steps weights+1"]:
+        """Direction and log-radius at the end of each step."""
+        point = np.exp(self.rates) * self.nodes[:, -1]
+        direction = point / np.linalg.norm(point, axis=1, keepdims=True)
+        return np.concatenate([direction, np.asarray(self.log_radius)[:, None]], axis=1)
+
+
+class Sample(eqx.Module):
+    """One point of a curve."""
+
+    tau: Scalar
+    log_t: Scalar
+    point: Float[Array, " weights+1"]
+    log_loss: Scalar
+    weights: Float[Array, " samples"]
+
+
+def record(
+    frame: Frame,
+    inside: Callable[[Scalar], Float[Array, " weights"]],
+    length: Scalar,
+    tau: Scalar,
+    log_t: Scalar,
+    end: Float[Array, " weights"],
+    dual: Float[Array, " margins"],
+) -> tuple[Steps, Float[Array, " margins"]]:
+    """One step as a trajectory keeps it, and the margins at its end.
+
+    Args:
+        frame: The coordinates of the step.
+        inside: The dense output of the solver, in these coordinates.
+        length: Of the step.
+        tau: The clock before it.
+        log_t: The logarithm of time before it.
+        end: The coordinates at its end.
+        dual: The dual weights at its end.
+    """
+    field = frame.field
+    fractions = np.concatenate([_log_time.NODES[1:-1], _log_time.RATE_NODES[1:-1]])
+    inner = jax.vmap(inside)(length * fractions)
+    quarters, sixths = inner[:3], inner[3:]
+    nodes = jnp.concatenate([quarters, end[None]]) / two_norm(frame.start)
+    times = length * _log_time.RATE_NODES
+    coordinates = jnp.concatenate([frame.start[None], sixths, end[None]])
+    points = jax.vmap(frame.point)(times, coordinates)
+    log_radius, log_rate, log_loss, log_tau_rate, margins = jax.vmap(
+        lambda s, x: _rates(frame, s, x)
+    )(times, points)
+    scalars = _log_time.step_scalars(
+        field, length, log_radius, log_rate, log_loss, log_tau_rate
+    )
+    whole = jnp.ones(())
+    log_t = _log_time.log_add(log_t, scalars.log_elapsed(whole))
+    step = Steps(
+        nodes=nodes,
+        rates=frame.sigma * length,
+        growth=frame.growth * length,
+        scalars=scalars,
+        tau=_log_time.tau_at(field.clock, tau, log_t, scalars.log_tau_elapsed(whole)),
+        log_t=log_t,
+        log_radius=log_radius[-1],
+        log_loss=log_loss[-1],
+        weights=dual,
+    )
+    return step, margins[-1]
+
+
+def _rates(frame: Frame, s: Scalar, point: Float[Array, " weights"]):
+    """Log-radius, the logarithms of the rates of time, loss and clock, and margins."""
+    field, whole = frame.field, two_norm(point)
+    log_radius = frame.log_radius_at(s) + jnp.log(whole)
+    unit, gauge = (point / whole, log_radius) if field.polar else (point, jnp.zeros(()))
+    margins = field.margins(unit)
+    log_slope, log_loss = field.log_slope_and_loss(margins, gauge, frame.seen)
+    log_growth = frame.log_growth(point)
+    log_tau_rate = -log_growth
+    if field.clock in ("loss", "arc_length"):
+        log_tau_rate = log_tau_rate - field.growth_power * log_radius
+    if field.clock == "arc_length":
+        dual = field.dual_weights(margins, gauge, frame.seen)
+        gradient = jax.vjp(field.margins, unit)[1](dual)[0]
+        square = jnp.dot(gradient, field.norm.direction(gradient))
+        far = (field.degree - 1) * log_radius if field.polar else 0.0
+        log_tau_rate = log_tau_rate + far + jnp.log(jnp.maximum(square, 1e-290)) / 2
+    return log_radius, -log_slope - log_growth, log_loss, log_tau_rate, margins
+
+
+def join(start: Sample, steps: Steps) -> Sample:
+    """The start and the end of each step, stacked on the host."""
+    ends = Sample(steps.tau, steps.log_t, steps.ends(), steps.log_loss, steps.weights)
+    return jax.tree.map(
+        lambda first, rest: np.concatenate([np.asarray(first)[None], rest]), start, ends
+    )
+
+
+def sample(
+    field: Field, start: Sample, steps: Steps, name: str, times: np.ndarray
+) -> Sample:
+    """The curve at given values of `tau` or `log_t`, which must lie on it."""
+    ends = join(start, steps)
+    axis = getattr(ends, name)
+    index = np.clip(np.searchsorted(axis, times, side="left") - 1, 0, len(axis) - 2)
+    before, after = (jax.tree.map(lambda a: a[index + k], ends) for k in (0, 1))
+    by_time = name == "log_t" or field.clock in _log_time.TIMES
+
+    def log_rate(fraction, numbers):
+        scalars = jax.tree.map(lambda a: a[numbers], steps.scalars)
+        rate = scalars.log_rate if by_time else scalars.log_tau_rate
+        return rate(fraction) + np.log(scalars.length)[:, None]
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if by_time:
+            log_t = times if name == "log_t" else _log_time.log_t_of(field.clock, times)
+            wanted = log_t + np.log1p(-np.exp(before.log_t - log_t))
+        else:
+            wanted = np.log(np.maximum(times - before.tau, 0.0))
+    fraction = _log_time.fractions_at(log_rate, wanted, index)
+    fraction = np.where(times == getattr(after, name), 1.0, fraction)
+    fraction = np.where(times == getattr(before, name), 0.0, fraction)
+    part = jax.tree.map(lambda a: a[index], steps)
+    found = within(field, before, after, part, fraction)
+    return eqx.tree_at(lambda s: getattr(s, name), found, times)
+
+
+def within(
+    field: Field, before: Sample, after: Sample, steps: Steps, fraction
+) -> Sample:
+    """The curve at a fraction of each step."""
+    start, scalars = before.point[:, None, :-1], steps.scalars
+    values = np.concatenate([start, steps.nodes], axis=1)
+    point = np.exp(steps.rates * fraction[:, None])
+    point = point * _log_time.interpolate(values, fraction)
+    norm = np.linalg.norm(point, axis=1)
+    log_radius = before.point[:, -1] + steps.growth * fraction + np.log(norm)
+    with np.errstate(divide="ignore"):  # at fraction 0
+        log_t = _log_time.log_add(before.log_t, scalars.log_elapsed(fraction))
+        tau = _log_time.tau_at(
+            field.clock, before.tau, log_t, scalars.log_tau_elapsed(fraction)
+        )
+    part = fraction[:, None]
+    return Sample(
+        tau=tau,
+        log_t=log_t,
+        point=np.concatenate([point / norm[:, None], log_radius[:, None]], axis=1),
+        log_loss=scalars.log_loss(fraction),
+        weights=(1 - part) * before.weights + part * after.weights,
+    )
