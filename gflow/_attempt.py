@@ -94,7 +94,7 @@ def attempt(
         tolerance.rtol,
     )  # fmt: skip
     steepest = jnp.max(jnp.abs(frame.sigma))
-    length = jnp.minimum(length, LOG_GROWTH / jnp.maximum(steepest, 1e-300))
+    length = jnp.minimum(frame.length, LOG_GROWTH / jnp.maximum(steepest, 1e-300))
     own = isinstance(solver, AbstractSampleSpaceSolver)
     given = carry.solver_state
     if not own:

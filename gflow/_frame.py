@@ -53,6 +53,7 @@ class Frame(eqx.Module):
         field: The flow.
         start: The point $x$ at the start.
         log_radius: $\rho_0$.
+        length: Of the step, in its own clock.
         dual: $q$ at the start.
         seen: The margins that some weight moves.
         margins: $z$ at the start.
@@ -74,6 +75,7 @@ class Frame(eqx.Module):
     field: Field
     start: Float[Array, " weights"]
     log_radius: Scalar
+    length: Scalar
     dual: Float[Array, " margins"]
     seen: Bool[Array, " margins"]
     margins: Float[Array, " margins"]
@@ -184,31 +186,37 @@ def make_frame(
     margins, jacobian = field.jacobian(point)
     seen = seen_margins(field, jacobian)
     if not field.free:
+        # What is no longer seen changes the clock.
         dual = jnp.where(seen, dual, 0.0)
-        dual = dual / jnp.sum(dual)
+        total = jnp.sum(dual)
+        dual, gradient, length = dual / total, gradient / total, length * total
     unit, size = units.assign(point)
-    pulled = units.norms(field.pull_sizes(dual) @ jnp.abs(jacobian), unit)
     whole = two_norm(point)
     framed = field.euclidean
 
-    force = units.norms(gradient, unit)
-    least = jnp.maximum(REST[0] * rtol, REST[1])
-    rest = (force <= least * pulled) & (length * pulled > SLOW * size)
-    rest = rest & (size > LARGE * whole) & framed
+    moved = size + length * units.norms(gradient, unit)
     walls = walls_of(
         field, point, margins, jacobian, dual, gradient, unit, size, length
     )
-    _, pullback = jax.vjp(field.margins, point)
-    gradient = jnp.where(walls.held, walls.without(pullback, dual), gradient)
+
+    def allowed(p):
+        return walls.without(jax.vjp(field.margins, p)[1], dual)
+
+    gradient = jnp.where(walls.held, allowed(point), gradient)
+    force = units.norms(gradient, unit)
+    rows = jnp.abs(walls.rows_without(jacobian))
+    pulled = units.norms(field.pull_sizes(dual) @ rows, unit)
+    least = jnp.maximum(REST[0] * rtol, REST[1])
+    rest = (force <= least * pulled) & (length * pulled > SLOW * size)
+    rest = rest & (size > LARGE * whole) & framed
     gradient = jnp.where(rest, 0.0, gradient)
     growth = jnp.dot(point, gradient) / whole**2 if field.polar else jnp.zeros(())
 
-    moved = size + length * force
     safe = jnp.where(size > 0, size, 1.0)
     relative = point / safe
     own = units.totals(relative * (gradient / safe), unit)
     if framed:
-        _, bend = jax.linearize(lambda p: field.negative_gradient(p, dual)[1], point)
+        _, bend = jax.linearize(allowed, point)
         # A unit that another drags along grows at first faster than for long.
         # Of the way on the step: the gradient itself may underflow in products.
         way = jnp.where(length > 0, length, 1.0)
@@ -242,6 +250,7 @@ def make_frame(
         log_radius=log_radius,
         dual=dual,
         seen=seen,
+        length=length,
         margins=margins,
         jacobian=jacobian,
         gradient=gradient,
