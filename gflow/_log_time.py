@@ -34,8 +34,11 @@ TIME_ERROR = 1e-4
 """What the coefficient after the last is taken to count in the error of log t: a third
 of what it can, since its own estimate was found far too large on toy problems."""
 
-NEWTON = 12
-"""Steps of Newton's method for a place within a panel, on which a rate is tame."""
+NEWTON = 60
+"""The most steps of Newton's method for a place on a step; it takes about six."""
+
+CLOSE = 1e-13
+"""How near the logarithm of the integral is before the last step of Newton's method."""
 
 HALVINGS = 60
 """Bisections of the logarithm of a fraction: 2^-60 of 690 is below rounding."""
@@ -43,12 +46,18 @@ HALVINGS = 60
 
 _GAUSS, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(8)
 _HALF = np.append(0.5 ** np.arange(1, 51), 0.0)[::-1]
-_EDGES = np.concatenate([_HALF, 1 - _HALF[-2::-1]])
-"""Panels that halve toward both ends of a step, each with a Gauss-Legendre rule."""
 
-_WIDTHS = np.diff(_EDGES)
-_POINTS = (_EDGES[:-1, None] + _WIDTHS[:, None] * (_GAUSS + 1) / 2).ravel()
-_LOG_WEIGHTS = np.log((_WIDTHS[:, None] * _GAUSS_WEIGHTS / 2).ravel())
+
+def _rule(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points and log-weights of a Gauss-Legendre rule on each of several panels."""
+    width = np.diff(edges)[:, None]
+    points = edges[:-1, None] + width * (_GAUSS + 1) / 2
+    return points.ravel(), np.log((width * _GAUSS_WEIGHTS / 2).ravel())
+
+
+# Panels that halve toward both ends of a step, and fewer that do toward its end.
+_POINTS, _LOG_WEIGHTS = _rule(np.concatenate([_HALF, 1 - _HALF[-2::-1]]))
+_ENDWARD, _LOG_ENDWARD = _rule(np.append(1 - 0.5 ** np.arange(25), 1.0))
 
 
 def _end_exact(nodes: np.ndarray) -> np.ndarray:
@@ -160,8 +169,16 @@ class StepScalars(eqx.Module):
 
 
 def _evaluate(values, fraction):
-    weights = _weights(fraction, values.shape[-1])
-    return (weights * values[..., None, :]).sum(-1)
+    """The polynomials through values at the `RATE_NODES`, at fractions of the step."""
+    first, last = values[..., :1], values[..., -1:]
+    # Not by a matrix product, whose rounding depends on how many steps there are.
+    table = _TABLES[RATE_NODES.size][2:]
+    inner = sum(values[..., k, None] * table[:, k] for k in range(RATE_NODES.size))
+    bend = inner[..., -1:]
+    for k in reversed(range(inner.shape[-1] - 1)):
+        bend = inner[..., k, None] + fraction * bend
+    # At both ends of a step a value comes back to the last bit.
+    return (1 - fraction) * first + fraction * (last + (1 - fraction) * bend)
 
 
 def _magnified(values, fraction, log_scale):
@@ -223,46 +240,40 @@ def interpolate(values: Float[Array, "steps 5 n"], fraction: Float[Array, " step
 
 
 def fractions_at(
-    log_rate, log_wanted: Float[np.ndarray, " times"], steps: np.ndarray
+    log_rate, log_wanted: Float[np.ndarray, " times"]
 ) -> Float[np.ndarray, " times"]:
     r"""Where the integral of a rate over a step reaches some values.
 
-    The panel is found in a table of the integral, the place in it by Newton's method,
-    kept in its panel.
+    By Newton's method for the logarithm of the integral as a function of that of the
+    fraction, kept in a bracket.
 
     Args:
-        log_rate: From fractions (rows, points) and the numbers of the steps of the rows
-            to the logarithm of the rate, the length of the step in it.
+        log_rate: From fractions (some times, points) of the steps of some times, and
+            the numbers of these times, to the logarithm of the rate, the length of the
+            step in it.
         log_wanted: The logarithms of the values.
-        steps: For each of them, the number of its step.
     """
-    used, row = np.unique(steps, return_inverse=True)
-    points = np.broadcast_to(_POINTS, (used.size, _POINTS.size))
-    logs = log_rate(points, used) + _LOG_WEIGHTS
-    top = np.max(logs, axis=1)
-    panels = np.exp(logs - top[:, None]).reshape(used.size, -1, _GAUSS.size).sum(2)
-    table = np.concatenate(
-        [np.zeros((used.size, 1)), np.cumsum(panels, axis=1)], axis=1
-    )
-    wanted = np.exp(log_wanted - top[row])
-    panel = np.sum(table[row, 1:] < wanted[:, None], axis=1)
-    panel = np.minimum(panel, _WIDTHS.size - 1)
-    left, width = _EDGES[panel], _WIDTHS[panel]
-    missing, whole = wanted - table[row, panel], panels[row, panel]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = np.zeros(wanted.size), np.ones(wanted.size)
-        part = np.clip(np.where(whole > 0, missing / whole, 0.0), 0.0, 1.0)
-        for _ in range(NEWTON):
-            inside = part[:, None] * np.append((_GAUSS + 1) / 2, 1.0)
-            at = left[:, None] + width[:, None] * inside
-            rate = np.exp(log_rate(at, steps) - top[row][:, None]) * width[:, None]
-            found = part * (rate[:, :-1] @ _GAUSS_WEIGHTS) / 2
-            low = np.where(found < missing, part, low)
-            high = np.where(found < missing, high, part)
-            new = part - (found - missing) / rate[:, -1]
-            inner = (new >= low) & (new <= high)
-            part = np.where(inner, new, (low + high) / 2)
-    return left + width * part
+    low, high = np.full(log_wanted.size, -690.0), np.zeros(log_wanted.size)
+    place, left = np.zeros(log_wanted.size), np.arange(log_wanted.size)
+    points, log_weights = np.append(_ENDWARD, 1.0), _LOG_ENDWARD
+    for _ in range(NEWTON):
+        here, wanted = place[left], log_wanted[left]
+        logs = log_rate(np.exp(here)[:, None] * points, left)
+        inside = logs[:, :-1] + log_weights
+        top = np.max(inside, axis=1)
+        total = here + top + np.log(np.sum(np.exp(inside - top[:, None]), axis=1))
+        over = total - wanted
+        low[left] = np.where(over < 0, here, low[left])
+        high[left] = np.where(over < 0, high[left], here)
+        slope = np.exp(np.minimum(here + logs[:, -1] - total, 600.0))
+        new = here - over / np.maximum(slope, 1e-300)
+        inner = (new > low[left]) & (new < high[left])
+        far = np.abs(over) > CLOSE * np.maximum(np.abs(wanted), 1.0)
+        place[left] = np.where(inner, new, (low[left] + high[left]) / 2)
+        left = left[far]
+        if left.size == 0:
+            break
+    return np.exp(place)
 
 
 def first_passed(passed, count: int) -> Float[Array, " count"]:

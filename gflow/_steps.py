@@ -149,8 +149,10 @@ def sample(
     before, after = (jax.tree.map(lambda a: a[index + k], ends) for k in (0, 1))
     by_time = name == "log_t" or field.clock in _log_time.TIMES
 
-    def log_rate(fraction, numbers):
-        scalars = jax.tree.map(lambda a: a[numbers], steps.scalars)
+    part = jax.tree.map(lambda a: a[index], steps)
+
+    def log_rate(fraction, some):
+        scalars = jax.tree.map(lambda a: a[some], part.scalars)
         rate = scalars.log_rate if by_time else scalars.log_tau_rate
         return rate(fraction) + np.log(scalars.length)[:, None]
 
@@ -160,10 +162,9 @@ def sample(
             wanted = log_t + np.log1p(-np.exp(before.log_t - log_t))
         else:
             wanted = np.log(np.maximum(times - before.tau, 0.0))
-    fraction = _log_time.fractions_at(log_rate, wanted, index)
+    fraction = _log_time.fractions_at(log_rate, wanted)
     fraction = np.where(times == getattr(after, name), 1.0, fraction)
     fraction = np.where(times == getattr(before, name), 0.0, fraction)
-    part = jax.tree.map(lambda a: a[index], steps)
     found = within(field, before, after, part, fraction)
     return eqx.tree_at(lambda s: getattr(s, name), found, times)
 

@@ -1,4 +1,4 @@
-"""A Butcher tableau of Diffrax as square arrays, with a fourth-order midpoint."""
+"""A Butcher tableau of Diffrax as square arrays, with the solution inside a step."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ class StageTable:
         predictor: Weights that guess a stage's velocity from those before it.
         gamma: The diagonal, one number for all stages but the explicit first.
         error: Weights of the embedded error estimate.
-        midpoint: Weights of the solution half-way through the step.
+        quarters: Weights of the solution at the quarters of the step, one row each.
         nodes: The times of the stages, as fractions of the step.
     """
 
@@ -23,15 +23,17 @@ class StageTable:
     predictor: np.ndarray
     gamma: float
     error: np.ndarray
-    midpoint: np.ndarray
+    quarters: np.ndarray
     nodes: np.ndarray
 
 
 def stage_table(tableau: dfx.ButcherTableau, order: int) -> StageTable:
     """The table of a stiffly accurate ESDIRK tableau of stage order 2.
 
-    The midpoint satisfies the order conditions at 1/2 up to order min(order, 4); among
-    all weights that do, the smallest are taken.
+    The solution at the quarters satisfies the order conditions there up to order
+    min(order, 4), and is right to third order in stiff directions too: there the
+    positions of the stages are, and their slopes are not. Among all weights that do,
+    the smallest are taken.
     """
     stages = tableau.num_stages
     a, predictor = np.zeros((2, stages, stages))
@@ -43,13 +45,20 @@ def stage_table(tableau: dfx.ButcherTableau, order: int) -> StageTable:
     c = full.sum(axis=1)
     assert np.allclose(full @ c, c**2 / 2, atol=1e-12), "Stage order 2."
     assert np.allclose(full[-1], tableau.b_sol), "Stiffly accurate."
-    conditions = [(c**0, 1 / 2), (c, 1 / 8), (c**2, 1 / 24)]
-    if order >= 4:
-        conditions += [(c**3, 1 / 64), (full @ c**2, 1 / 192)]
-    rows, values = map(np.array, zip(*conditions, strict=True))
-    midpoint = np.linalg.lstsq(rows, values)[0]
-    assert np.allclose(rows @ midpoint, values, atol=1e-12), (
-        "The conditions can be met."
-    )
+    quarters = np.array([_inside(full, c, order, at) for at in (0.25, 0.5, 0.75)])
     error = np.asarray(tableau.b_error)
-    return StageTable(a, predictor, gamma, error, midpoint, c)
+    return StageTable(a, predictor, gamma, error, quarters, c)
+
+
+def _inside(full: np.ndarray, c: np.ndarray, order: int, at: float) -> np.ndarray:
+    """The weights of the solution after a fraction of the step."""
+    # From the positions of the implicit stages to a cubic's.
+    positions = np.linalg.solve(full[1:, 1:].T, np.eye(len(c) - 1)).T @ c[1:] ** 3
+    conditions = [(c**0, at), (c, at**2 / 2), (c**2, at**3 / 3)]
+    conditions.append((np.append(0.0, positions), at**3))
+    if order >= 4:
+        conditions += [(c**3, at**4 / 4), (full @ c**2, at**4 / 12)]
+    rows, values = map(np.array, zip(*conditions, strict=True))
+    weights = np.linalg.lstsq(rows, values)[0]
+    assert np.allclose(rows @ weights, values, atol=1e-12), "The conditions can be met."
+    return weights

@@ -66,6 +66,28 @@ class SampleSpaceState(eqx.Module):
     growth: Float[Array, ""]
 
 
+class QuarticThroughQuarters(dfx.AbstractLocalInterpolation):
+    """The quartic through a step's ends and quarters."""
+
+    t0: Float[Array, ""]
+    t1: Float[Array, ""]
+    y0: Float[Array, " weights"]
+    quarters: Float[Array, "3 weights"]
+    y1: Float[Array, " weights"]
+    k: Float[Array, "stages weights"]
+
+    def evaluate(self, t0, t1=None, left=True):
+        del left
+        if t1 is not None:
+            return self.evaluate(t1) - self.evaluate(t0)
+        powers = ((t0 - self.t0) / (self.t1 - self.t0)) ** np.arange(5)
+        nodes = jnp.concatenate([self.y0[None], self.quarters, self.y1[None]])
+        return (powers @ _LAGRANGE) @ nodes
+
+
+_LAGRANGE = np.linalg.inv(np.vander(np.linspace(0, 1, 5), increasing=True))
+
+
 class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
     r"""An ESDIRK method for gradient flows, each stage solved in sample space.
 
@@ -137,7 +159,8 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             1, stages, stage, carry
         )
         error = jnp.where(ok, length * (jnp.asarray(table.error) @ slopes), jnp.inf)
-        dense_info = {"y0": y0, "y1": end, "k": length * slopes}
+        quarters = y0[None] + length * (jnp.asarray(table.quarters) @ slopes)
+        dense_info = {"y0": y0, "quarters": quarters, "y1": end, "k": length * slopes}
         result = dfx.RESULTS.where(
             ok, dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence
         )
@@ -253,18 +276,10 @@ _KVAERNO3 = stage_table(dfx.Kvaerno3.tableau, order=3)
 _KVAERNO5 = stage_table(dfx.Kvaerno5.tableau, order=5)
 
 
-class _Interpolation3(dfx.FourthOrderPolynomialInterpolation):
-    c_mid: ClassVar[np.ndarray] = _KVAERNO3.midpoint
-
-
-class _Interpolation5(dfx.FourthOrderPolynomialInterpolation):
-    c_mid: ClassVar[np.ndarray] = _KVAERNO5.midpoint
-
-
 class SampleSpaceKvaerno3(AbstractSampleSpaceSolver):
     """Kvaerno's 3(2) method in sample space: more steps, each of fewer stages."""
 
-    interpolation_cls: ClassVar = _Interpolation3
+    interpolation_cls: ClassVar = QuarticThroughQuarters
     stage_tol: Float[Array, ""] = eqx.field(default=1e-8, converter=jnp.asarray)
     max_iterations: int = 40
     memory: int = 8
@@ -286,7 +301,7 @@ class SampleSpaceKvaerno5(AbstractSampleSpaceSolver):
         first stage".
     """
 
-    interpolation_cls: ClassVar = _Interpolation5
+    interpolation_cls: ClassVar = QuarticThroughQuarters
     stage_tol: Float[Array, ""] = eqx.field(default=1e-8, converter=jnp.asarray)
     max_iterations: int = 40
     memory: int = 8
