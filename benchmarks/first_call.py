@@ -19,6 +19,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import diffrax as dfx
 import gflow
 import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from benchmarks import _bench
 
@@ -35,13 +37,24 @@ def gflow_call():
 
 def stock_call():
     flow, network = gflow.problems.relu2()
-    field = gflow.PolarField(flow, network, network.degree)
-    start = gflow.polar_state(network)
-    terms, control = dfx.ODETerm(gflow.polar_velocity), dfx.PIDController(RTOL, RTOL)
+    vector, unravel = ravel_pytree(network)
+    radius = jnp.linalg.norm(vector)
+    start = jnp.append(vector / radius, jnp.log(radius))
+
+    def velocity(tau, state, args):
+        """The polar flow: direction and log-radius."""
+        del tau, args
+        margins, pullback = jax.vjp(lambda w: flow.margins(unravel(w)), state[:-1])
+        scaled = jnp.exp(network.degree * state[-1]) * margins
+        dual = jax.nn.softmax(-jax.nn.softplus(scaled))
+        growth = network.degree * jnp.dot(dual, margins)
+        return jnp.append(pullback(dual)[0] - growth * state[:-1], growth)
+
+    control = dfx.PIDController(RTOL, RTOL)
 
     def run():
         return dfx.diffeqsolve(
-            terms, dfx.Kvaerno5(), 0.0, 1e-2, 1e-3, start, field,
+            dfx.ODETerm(velocity), dfx.Kvaerno5(), 0.0, 1e-2, 1e-3, start,
             stepsize_controller=control,
         )  # fmt: skip
 

@@ -57,7 +57,7 @@ def measure(samples, channels, width, eps, rtol, log_t):
     row = {
         "case": f"ConvNet {channels}, {width} on {samples} digits, eps {eps:g}",
         "rtol": rtol,
-        "weights": gflow.polar_state(network).size - 1,
+        "weights": curve.steps.rates.shape[1],
         "margins": 9 * samples,
         "steps": curve.stats["steps"],
         "rejected": curve.stats["rejected"],

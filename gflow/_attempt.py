@@ -190,6 +190,8 @@ def _scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar
     found = jnp.maximum(by_unit, two_norm(error) / whole / tolerance.rtol)
     log_elapsed = step.scalars.log_elapsed(jnp.ones(()))
     slip = _log_time.time_error(step.scalars, step.log_t, log_elapsed)
+    # Far out log log t is what has digits, as log r does.
+    slip = slip / jnp.maximum(jnp.abs(step.log_radius), 1.0)
     found = jnp.hypot(found, slip / tolerance.rtol)
     usable = jnp.isfinite(found) & jnp.isfinite(two_norm(there.gradient))
     return jnp.where(usable & ~there.awake, found, jnp.inf)

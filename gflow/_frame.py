@@ -42,6 +42,9 @@ DECAY = 1.5
 """A frame decays by at most e to this on one step: a part of a unit that does not decay
 with it would grow against it."""
 
+ALIKE = 1e-2
+"""Units that grow as fast as the radius but for this share of it grow with it."""
+
 FASTEST = 0.5
 """Units that grow at this share of the fastest rate set the degree of growth."""
 
@@ -194,7 +197,6 @@ def make_frame(
     whole = two_norm(point)
     framed = field.euclidean
 
-    moved = size + length * units.norms(gradient, unit)
     walls = walls_of(
         field, point, margins, jacobian, dual, gradient, unit, size, length
     )
@@ -225,6 +227,8 @@ def make_frame(
         decay = jnp.minimum(lasting, DECAY / jnp.where(length > 0, length, jnp.inf))
         rate = jnp.clip(own, -decay, lasting)
         rate = jnp.where((size > 0) & ~rest, rate, 0.0)
+        # Far out log r grows by 1e9 on a step: units that grow with it must do so.
+        rate = jnp.where(jnp.abs(rate - growth) <= ALIKE * growth, growth, rate)
         excess = jnp.maximum(rate - growth, 0.0)
         fastest = jnp.max(excess)
         growing = fastest > 1e-3 * jnp.max(jnp.abs(rate))
@@ -240,8 +244,11 @@ def make_frame(
     else:
         rate = share = jnp.zeros_like(point)
         power = jnp.zeros(())
-        unit, moved = jnp.zeros_like(unit), jnp.full_like(point, whole)
-        size = moved
+        unit, size = jnp.zeros_like(unit), jnp.full_like(point, whole)
+    # A unit that is zero, or nearly, is as large as it will be.
+    moved = size
+    if framed:
+        moved = size + length * units.norms(gradient - rate * point, unit)
     count = units.populated(jnp.where(moved > 0, unit, units.count))
     moved = jnp.where(moved > 0, moved, 1.0)
     return Frame(

@@ -56,7 +56,9 @@ def land(
     end = within(field, before, after, last, fraction)
     log_radius = end.point[:, -1]
     if name in ("log_radius", "log_margin_scale"):
-        log_radius = level / (1 if name == "log_radius" else scalars.degree)
+        log_radius = np.full(1, level)
+        if name == "log_margin_scale":
+            log_radius = log_radius / scalars.degree
     start = np.concatenate([before.point[:, None, :-1], last.nodes], axis=1)
     log_t = np.full(1, level) if name == "log_t" else end.log_t
     cut = Steps(

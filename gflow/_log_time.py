@@ -269,7 +269,8 @@ def fractions_at(
         new = here - over / np.maximum(slope, 1e-300)
         inner = (new > low[left]) & (new < high[left])
         far = np.abs(over) > CLOSE * np.maximum(np.abs(wanted), 1.0)
-        place[left] = np.where(inner, new, (low[left] + high[left]) / 2)
+        middle = (low[left] + high[left]) / 2
+        place[left] = np.where(inner | ~far, np.minimum(new, 0.0), middle)
         left = left[far]
         if left.size == 0:
             break

@@ -17,8 +17,8 @@ POINTS, WEIGHTS = np.polynomial.legendre.leggauss(8)
 @each_problem
 def test_directions_have_norm_one(name):
     trajectory = curve(name)
-    inner = np.asarray(trajectory.steps.nodes)[..., :-1]
-    for vectors in (directions(trajectory), inner):
+    between = trajectory.at(tau=np.linspace(0.0, trajectory.tau[-1], 100))
+    for vectors in (directions(trajectory), directions(between)):
         assert np.max(np.abs(np.linalg.norm(vectors, axis=-1) - 1)) <= 1e-12
 
 
@@ -106,7 +106,7 @@ def pulls(trajectory, samples):
 
     def one(state):
         z, jacobian = field.jacobian(state[:-1])
-        q = field.weights(state)
+        q = field.dual_weights(z, state[-1], jnp.ones(z.size, bool))
         return jnp.linalg.norm(q @ jacobian), q @ z
 
     return jax.jit(jax.vmap(one))(states)
@@ -145,7 +145,9 @@ def test_loss_falls_by_the_squared_gradient(name):
 def test_rate_of_time_is_exact_at_the_ends_of_steps():
     flow, _ = problem("cubic")
     trajectory = curve("cubic")
-    kept = trajectory.steps.scalars.log_rate(np.ones((trajectory.steps.tau.size, 1)))
+    # dt/dtau, the part of the clock of growth taken out.
+    scalars, ones = trajectory.steps.scalars, np.ones((trajectory.steps.tau.size, 1))
+    kept = scalars.log_rate(ones) - scalars.log_tau_rate(ones)
     exact = exact_log_rate(flow, trajectory)[1:]
     error = np.abs(np.asarray(kept)[:, 0] - exact) / np.maximum(1.0, np.abs(exact))
     assert np.max(error[:-1]) <= 1e-12  # the last time lies within a step

@@ -88,9 +88,7 @@ def test_a_network_of_exact_relus_by_extrapolation():
         plain = gflow.nn.MLP.from_weights(network.weights, power=1, eps=eps)
         end = gflow.Until(log_margin_scale=43 * math.log(10))
         # Two thousand small steps along kinks are no stall.
-        curve = gflow.solve(
-            flow, plain, until=end, rtol=1e-8, patience=5000, progress=False
-        )
+        curve = gflow.solve(flow, plain, until=end, rtol=1e-8, progress=False)
         return curve.map(lambda net: gflow.normalized_margin(flow, net))[-1]
 
     found = gflow.extrapolate(margin, (1e-4, 3e-5, 1e-5))
