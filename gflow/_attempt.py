@@ -180,13 +180,13 @@ def _scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar
     """The error of a step in units of the tolerance: unit by unit, and of the whole."""
     units = frame.field.units
     error = frame.point(length, error)
-    before = jnp.exp(-frame.growth * length) * units.unit_norms(frame.start, frame.unit)
-    after, whole = units.unit_norms(there.point, frame.unit), two_norm(there.point)
-    against = tolerance.rtol * jnp.maximum(before, after) + tolerance.atol * whole
-    lost = units.unit_norms(error, frame.unit)
-    share = jnp.where(against > 0, lost / jnp.where(against > 0, against, 1.0), 0.0)
-    count = jnp.maximum(jnp.sum(against > 0), 1)
-    by_unit = jnp.sqrt(jnp.sum(share**2) / count)
+    before = jnp.exp(-frame.growth * length) * units.norms(frame.start, frame.unit)
+    after, whole = units.norms(there.point, frame.unit), two_norm(there.point)
+    size = jnp.maximum(jnp.maximum(before, after), frame.floor)
+    against = tolerance.rtol * size + tolerance.atol * whole
+    share = jnp.where(against > 0, error / jnp.where(against > 0, against, 1.0), 0.0)
+    count = units.populated(jnp.where(against > 0, frame.unit, units.count))
+    by_unit = two_norm(share) / jnp.sqrt(jnp.maximum(count, 1))
     found = jnp.maximum(by_unit, two_norm(error) / whole / tolerance.rtol)
     log_elapsed = step.scalars.log_elapsed(jnp.ones(()))
     slip = _log_time.time_error(step.scalars, step.log_t, log_elapsed)

@@ -71,6 +71,7 @@ class Frame(eqx.Module):
         rest: The weights that stand still on this step.
         walls: What samples hold units by.
         pulled: What the samples pull at the unit of each weight, one by one.
+        floor: What errors of the unit of each weight are relative to, at least.
         weight: The root of the share of each weight in the error, over its size.
         rtol: The tolerance that it was made for.
     """
@@ -93,6 +94,7 @@ class Frame(eqx.Module):
     rest: Bool[Array, " weights"]
     walls: Walls
     pulled: Float[Array, " weights"]
+    floor: Float[Array, " weights"]
     weight: Float[Array, " weights"]
     rtol: Scalar
 
@@ -225,7 +227,7 @@ def make_frame(
         second = units.totals(relative * (bend(way * gradient) / safe), unit)
         lasting = jnp.sqrt(jnp.maximum(second, 0.0)) / jnp.sqrt(way)
         decay = jnp.minimum(lasting, DECAY / jnp.where(length > 0, length, jnp.inf))
-        rate = jnp.clip(own, -decay, lasting)
+        rate = jnp.clip(own, -decay, jnp.maximum(lasting, growth))
         rate = jnp.where((size > 0) & ~rest, rate, 0.0)
         # Far out log r grows by 1e9 on a step: units that grow with it must do so.
         rate = jnp.where(jnp.abs(rate - growth) <= ALIKE * growth, growth, rate)
@@ -249,6 +251,13 @@ def make_frame(
     moved = size
     if framed:
         moved = size + length * units.norms(gradient - rate * point, unit)
+    # Units that the softmin holds stiffly are seen by what they do to the whole: below
+    # that, rounding in the margins decides where they are.
+    scale = field.scale(margins, log_radius)
+    held = length * scale * units.totals(jnp.abs(dual) @ jacobian**2, unit)
+    sharp = ~field.mild(margins, scale)
+    floor = jnp.where(sharp & framed, whole * held / (1 + held), 0.0)
+    moved = jnp.maximum(moved, floor)
     count = units.populated(jnp.where(moved > 0, unit, units.count))
     moved = jnp.where(moved > 0, moved, 1.0)
     return Frame(
@@ -270,6 +279,7 @@ def make_frame(
         rest=rest,
         walls=walls,
         pulled=pulled,
+        floor=floor,
         weight=1 / (moved * jnp.sqrt(count)),
         rtol=rtol,
     )

@@ -22,7 +22,7 @@ from ._frame import make_frame
 MOST_WEIGHTS = 600
 """The Jacobian is dense: its eigenvalues take some seconds beyond."""
 
-NOISE = 1e-12, 1e-4
+NOISE = 1e-12, 1e-3
 """Eigenvalues below this share of the pulls in their modes are zero, or below this
 times `rtol`: so far from a critical point a unit may be that rests."""
 

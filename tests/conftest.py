@@ -27,19 +27,3 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("gflow")
-
-
-def pytest_configure(config):
-    """Keep compiled programs between runs; `pytest --cache-clear` forgets them.
-
-    Most of the suite's time is compilation. Keys hold the program and the version of
-    JAX, so a stale entry is never read, only kept.
-    """
-    if (cache := getattr(config, "cache", None)) is not None:
-        jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        # JAX does not write entries atomically: a worker may meet one half-written by
-        # another, and then says so and compiles.
-        config.addinivalue_line(
-            "filterwarnings", "ignore:Error (reading|writing) persistent compilation"
-        )

@@ -73,7 +73,7 @@ def equation(log_scale, seed=0):
 
 
 def residual_of(flow, q, gram, shift, scale):
-    """What the logarithms of the weights differ by from their goal, rounding, margins."""
+    """How far the logarithms of the weights are from their goal, and its rounding."""
     margins = scale * (shift + 0.3 * gram @ q)
     # Rounding of the margins, times the scale, is what the equation can be held to,
     # times the steepness of the tail.
