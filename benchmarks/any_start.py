@@ -2,8 +2,9 @@
 
 Linear networks whose modes are learned one by one, against their closed form; squared
 ReLUs on XOR-like labels, whose neurons escape from four saddles, against LSODA;
-diagonal networks, against their dual equation. Weights of scale 1e-2 to 1e-100. Errors are of
-times (relative or in log t) or of the predictor, in units of `rtol` where it says so.
+diagonal networks, against their dual equation. Weights of scale 1e-2 to 1e-100. Errors
+are of times (relative or in log t) or of the predictor, in units of `rtol` where it
+says so.
 
     python -m benchmarks.any_start
 """

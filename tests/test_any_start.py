@@ -129,7 +129,9 @@ def test_escapes_come_later_by_the_logarithm_of_the_scale(scale):
     curve = gflow.solve(flow, network, until=until, progress=False)
     reference = any_start.lsoda_escapes(1e-6, losses, width=8, samples=9, seed=4)
     times = [
-        any_start.crossing(lambda c, at=at: math.log(at) - np.asarray(c.log_loss), curve)
+        any_start.crossing(
+            lambda c, at=at: math.log(at) - np.asarray(c.log_loss), curve
+        )
         for at in losses[:-1]
     ] + [float(curve.log_t[-1])]
     assert np.max(np.abs(np.array(times) + math.log(scale) - reference)) <= 2e-5
@@ -146,9 +148,7 @@ def test_samples_that_no_neuron_sees_do_not_stop_the_others():
     whole = gflow.solve(flow, network, until=Until(log_t=1e4), progress=False)
     seen = gflow.GradientFlow(gflow.Logistic(), x[:2], y[:2])
     # Two of three: physical time runs at two thirds.
-    part = gflow.solve(
-        seen, network, until=Until(log_t=1e4), progress=False
-    )
+    part = gflow.solve(seen, network, until=Until(log_t=1e4), progress=False)
     late = [5.0, 1e2, 5e3]
     a, b = whole.at(log_t=late), part.at(log_t=np.array(late) + math.log(2 / 3))
     assert np.allclose(a.log_radius, b.log_radius, rtol=0, atol=2e-5)

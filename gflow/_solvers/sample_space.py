@@ -20,13 +20,13 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._field import two_norm
 from .._frame import Frame
 from ._anderson import accelerate, empty_history
 from ._dual import predict_weights, stage_weights
+from ._interpolation import QuarticThroughQuarters
 from ._model import FEW_WEIGHTS, StageModel, bent_model, curved_model, flat_model
 from ._tableau import StageTable, stage_table
 
@@ -39,6 +39,9 @@ ROUNDS, ROUND = 4, 12
 
 ASTRAY = 0.3
 """Iterates so many sizes of units apart have lost their way: begin from the guess."""
+
+FINEST = 1e-12
+"""No stage is solved more finely than this."""
 
 NEAR_REST, TIGHT = 1e2, 1e-11
 """Stages so much longer than the time of a unit are solved to this."""
@@ -64,28 +67,6 @@ class SampleSpaceState(eqx.Module):
     gradients: Int[Array, ""]
     stiff: Bool[Array, ""]
     growth: Float[Array, ""]
-
-
-class QuarticThroughQuarters(dfx.AbstractLocalInterpolation):
-    """The quartic through a step's ends and quarters."""
-
-    t0: Float[Array, ""]
-    t1: Float[Array, ""]
-    y0: Float[Array, " weights"]
-    quarters: Float[Array, "3 weights"]
-    y1: Float[Array, " weights"]
-    k: Float[Array, "stages weights"]
-
-    def evaluate(self, t0, t1=None, left=True):
-        del left
-        if t1 is not None:
-            return self.evaluate(t1) - self.evaluate(t0)
-        powers = ((t0 - self.t0) / (self.t1 - self.t0)) ** np.arange(5)
-        nodes = jnp.concatenate([self.y0[None], self.quarters, self.y1[None]])
-        return (powers @ _LAGRANGE) @ nodes
-
-
-_LAGRANGE = np.linalg.inv(np.vander(np.linspace(0, 1, 5), increasing=True))
 
 
 class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
@@ -188,6 +169,10 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         mild = frame.field.mild(margins, frame.field.scale(margins, frame.log_radius))
         slow = mild & (eta * fastest > NEAR_REST)
         tolerance = jnp.where(slow, jnp.minimum(TIGHT, self.stage_tol), self.stage_tol)
+        # Across the growth of the whole the curvature is as large as its damping, and
+        # an iteration goes only so small a part of its way.
+        part = 1 + eta * jnp.maximum(frame.growth, 0.0)
+        tolerance = jnp.maximum(tolerance / part, FINEST)
 
         def attempt(carry):
             point, q, model, used, number, _ = carry
