@@ -23,7 +23,7 @@ import numpy as np
 
 LOG_SCALE = 200.0
 ENDS = (
-    *("successful", "plateau", "stalled", "vanishing", "step_underflow"),
+    *("successful", "critical_point", "unresolved", "vanishing", "step_underflow"),
     "out_of_steps",
 )
 

@@ -124,10 +124,11 @@ def test_neurons_with_one_weight_each_are_a_linear_program():
     rows = np.random.default_rng(3).normal(size=(12, 5)) @ np.diag([3, 1, 1, 1, 1])
     y = np.sign(rows @ np.ones(5))
     rows = y[:, None] * rows
-    found = neuron_kernel_margin(rows[:, :, None])
+    # Norms of one weight have kinks: rounding there leaves more than elsewhere.
+    found = neuron_kernel_margin(rows[:, :, None], tolerance=1e-6)
     other = hard_margin(rows, np.ones(12), norm="linf").margin / 5
-    assert found.margin <= other * (1 + 1e-14) <= found.bound * (1 + 2e-14)
-    assert found.bound <= found.margin * (1 + 2e-8)
+    assert found.margin <= other * (1 + 1e-12) <= found.bound * (1 + 2e-12)
+    assert found.bound <= found.margin * (1 + 2e-6)
 
 
 def parity_gradients(features, count, seed):
