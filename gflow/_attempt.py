@@ -1,5 +1,6 @@
 """One attempted step: solved, measured, judged, and handed on."""
 
+from functools import partial
 from typing import NamedTuple
 
 import diffrax as dfx
@@ -12,6 +13,7 @@ from . import _kinks, _log_time
 from ._carry import Carry, Tolerance, strong
 from ._field import Field, two_norm
 from ._frame import LOG_GROWTH, WAKE, Frame, frame_velocity, make_frame
+from ._landing import share_before
 from ._solvers import AbstractSampleSpaceSolver, gradients_per_attempt
 from ._steps import Steps, record
 from ._types import Scalar
@@ -45,6 +47,13 @@ LONG = 0.3
 
 AGAIN = 1e4
 """Modes are looked at again where steps have become so much longer."""
+
+LANDED = 0.01, 0.95
+"""A step that meets a level between these shares of it is repeated, that long: between
+its ends the curve has the error of the dense output, which is larger."""
+
+BEYOND = 1e-3
+"""By which share it is longer, to reach the level in spite of its own error."""
 
 LONGEST = 1e280
 """The longest step: where nothing moves, steps would grow past all bounds."""
@@ -102,14 +111,15 @@ def attempt(
     end, error, dense_info, solver_state, outcome = solver.step(
         TERM, zero, length, frame.start, frame, given, jnp.asarray(True)
     )
+    inside = solver.interpolation_cls(t0=zero, t1=length, **dense_info)
+    duals = None
     if own:
-        dual = solver_state.dual
-    else:
-        dual = frame.dual_weights(field.margins(frame.point(length, end)), length)
-    inside = solver.interpolation_cls(t0=zero, t1=length, **dense_info).evaluate
-    step, margins = record(frame, inside, length, carry.tau, carry.log_t, end, dual)
+        duals = jnp.concatenate([inside.dual, solver_state.dual[None]])
+    step, margins = record(
+        frame, inside.evaluate, length, carry.tau, carry.log_t, end, duals
+    )
     slope = solver_state.slope if own else None
-    there = _arrive(frame, length, end, dual, slope, margins)
+    there = _arrive(frame, length, end, step.weights[-1], slope, margins)
     scaled = _scaled_error(frame, length, there, step, error, tolerance)
     keep, from_, to, _, controller_state, _ = control.adapt_step_size(
         zero, length, jnp.ones(()), jnp.ones(()), frame, scaled * tolerance.rtol,
@@ -135,6 +145,18 @@ def attempt(
     next_length = jnp.minimum(jnp.minimum(next_length, most) * slower, LONGEST)
     tiny = next_length * two_norm(frame.weight * frame.pulled) < SHORTEST
     reached = _reached(levels, field, step, there)
+    part = jax.lax.cond(
+        keep & (reached > 0),
+        lambda: share_before(levels, carry.log_t, step.scalars),
+        lambda: zero,
+    )
+    early = (part > LANDED[0]) & (part < LANDED[1])
+    keep = keep & ~early
+    kink = jax.tree.map(partial(jnp.where, early), carry.kink, kink)
+    next_length = jnp.where(early, part * (1 + BEYOND) * length, next_length)
+    controller_state = jax.tree.map(
+        partial(jnp.where, early), carry.controller_state, controller_state
+    )
     watched = _watch(frame, carry, length, end, there, step, keep, slower)
     status = jnp.where((reached == 0) & watched["unseen"], RESTING, reached)
     stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)

@@ -123,7 +123,8 @@ def _at_rest(run: Run) -> RESULTS | None:
     if found is not None:
         run.verdict = _rest.in_words(found)
         log_t = run.until.log_t
-        if found.unknowable(run.lost):
+        end = _rest.way_to(run.until, run.field, run.carry)
+        if found.unknowable(run.lost, end, run.rtol):
             return RESULTS.unresolved
         run.lost = _rest.joined(run.lost, found.fading)
         if found.critical:

@@ -1,12 +1,44 @@
 """The last step of a solve, cut exactly where the flow meets its end."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from . import _log_time
 from ._field import Field
-from ._steps import Sample, Steps, join, within
-from ._until import LEVELS, Until
+from ._log_time import StepScalars
+from ._places import first_passed
+from ._steps import Sample, Steps, join, weights_within, within
+from ._types import Scalar
+from ._until import LEVELS, Levels, Until
+
+
+LOOKS = 33
+"""At how many places of a step a level is looked for."""
+
+
+def share_before(levels: Levels, log_t: Scalar, scalars: StepScalars) -> Scalar:
+    """After which share of a step it meets the first of the levels, roughly.
+
+    Args:
+        levels: At least one of them is met at the end, or `converged` is.
+        log_t: The logarithm of time before the step.
+        scalars: Those of the step.
+    """
+
+    def values(share):
+        log_radius = scalars.log_radius_at(share)
+        there = _log_time.log_add(log_t, scalars.log_elapsed(share))
+        log_scale = scalars.degree * log_radius
+        return jnp.stack([there, log_radius, log_scale, -scalars.log_loss(share)])
+
+    rise, goal = jax.vmap(values)(np.linspace(0, 1, LOOKS)), levels.values[None, :-1]
+    passed = (rise >= goal) & (goal < jnp.inf)
+    after = jnp.maximum(jnp.argmax(passed, axis=0), 1)
+    low, high = (jnp.take_along_axis(rise, after[None] - k, axis=0)[0] for k in (1, 0))
+    inside = jnp.where(jnp.isfinite(low), (goal[0] - low) / (high - low), 1.0)
+    share = (after - 1 + jnp.clip(inside, 0.0, 1.0)) / (LOOKS - 1)
+    return jnp.min(jnp.where(passed[-1], share, 1.0))
 
 
 def land(
@@ -24,9 +56,7 @@ def land(
         The steps, and the name of the level; `None` if the last step passes none.
     """
     ends = join(start, steps)
-    before, after = (
-        jax.tree.map(lambda a: a[k : k + 1 or None], ends) for k in (-2, -1)
-    )
+    before = jax.tree.map(lambda a: a[-2:-1], ends)
     last = jax.tree.map(lambda a: a[-1:], steps)
     scalars = last.scalars
 
@@ -45,7 +75,7 @@ def land(
             continue
         level = -level if name == "log_loss" else level
         if value(name, np.ones(1)) >= level:
-            passed[name] = _log_time.first_passed(
+            passed[name] = first_passed(
                 lambda fraction: value(name, fraction) >= level, 1
             )
     if not passed:
@@ -53,19 +83,17 @@ def land(
     name = min(passed, key=passed.get)
     fraction, level = passed[name], getattr(until, name)
 
-    end = within(field, before, after, last, fraction)
+    end = within(field, before, last, fraction)
     log_radius = end.point[:, -1]
     if name in ("log_radius", "log_margin_scale"):
         log_radius = np.full(1, level)
         if name == "log_margin_scale":
             log_radius = log_radius / scalars.degree
-    start = np.concatenate([before.point[:, None, :-1], last.nodes], axis=1)
+    nodes = np.concatenate([before.point[:, None, :-1], last.nodes], axis=1)
+    quarters = [fraction * n for n in _log_time.NODES[1:]]
     log_t = np.full(1, level) if name == "log_t" else end.log_t
     cut = Steps(
-        nodes=np.stack(
-            [_log_time.interpolate(start, fraction * n) for n in _log_time.NODES[1:]],
-            axis=1,
-        ),
+        nodes=np.stack([_log_time.interpolate(nodes, f) for f in quarters], axis=1),
         rates=last.rates * fraction,
         growth=last.growth * fraction,
         scalars=scalars.first(fraction),
@@ -75,6 +103,8 @@ def land(
         log_t=log_t,
         log_radius=log_radius,
         log_loss=np.full(1, level) if name == "log_loss" else end.log_loss,
-        weights=end.weights,
+        weights=np.stack(
+            [weights_within(field, before, last, f) for f in quarters], axis=1
+        ),
     )
     return jax.tree.map(lambda a, b: np.concatenate([a[:-1], b]), steps, cut), name

@@ -34,30 +34,19 @@ TIME_ERROR = 1e-4
 """What the coefficient after the last is taken to count in the error of log t: a third
 of what it can, since its own estimate was found far too large on toy problems."""
 
-NEWTON = 60
-"""The most steps of Newton's method for a place on a step; it takes about six."""
-
-CLOSE = 1e-13
-"""How near the logarithm of the integral is before the last step of Newton's method."""
-
-HALVINGS = 60
-"""Bisections of the logarithm of a fraction: 2^-60 of 690 is below rounding."""
-
-
 _GAUSS, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(8)
 _HALF = np.append(0.5 ** np.arange(1, 51), 0.0)[::-1]
 
 
-def _rule(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def gauss_rule(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and log-weights of a Gauss-Legendre rule on each of several panels."""
     width = np.diff(edges)[:, None]
     points = edges[:-1, None] + width * (_GAUSS + 1) / 2
     return points.ravel(), np.log((width * _GAUSS_WEIGHTS / 2).ravel())
 
 
-# Panels that halve toward both ends of a step, and fewer that do toward its end.
-_POINTS, _LOG_WEIGHTS = _rule(np.concatenate([_HALF, 1 - _HALF[-2::-1]]))
-_ENDWARD, _LOG_ENDWARD = _rule(np.append(1 - 0.5 ** np.arange(25), 1.0))
+# Panels that halve toward both ends of a step.
+_POINTS, _LOG_WEIGHTS = gauss_rule(np.concatenate([_HALF, 1 - _HALF[-2::-1]]))
 
 
 def _end_exact(nodes: np.ndarray) -> np.ndarray:
@@ -237,60 +226,6 @@ def interpolate(values: Float[Array, "steps 5 n"], fraction: Float[Array, " step
     """The quartics through values at the `NODES`, at one fraction of each step."""
     weights = _weights(fraction, NODES.size)
     return sum(weights[:, k, None] * values[:, k] for k in range(NODES.size))
-
-
-def fractions_at(
-    log_rate, log_wanted: Float[np.ndarray, " times"]
-) -> Float[np.ndarray, " times"]:
-    r"""Where the integral of a rate over a step reaches some values.
-
-    By Newton's method for the logarithm of the integral as a function of that of the
-    fraction, kept in a bracket.
-
-    Args:
-        log_rate: From fractions (some times, points) of the steps of some times, and
-            the numbers of these times, to the logarithm of the rate, the length of the
-            step in it.
-        log_wanted: The logarithms of the values.
-    """
-    low, high = np.full(log_wanted.size, -690.0), np.zeros(log_wanted.size)
-    place, left = np.zeros(log_wanted.size), np.arange(log_wanted.size)
-    points, log_weights = np.append(_ENDWARD, 1.0), _LOG_ENDWARD
-    for _ in range(NEWTON):
-        here, wanted = place[left], log_wanted[left]
-        logs = log_rate(np.exp(here)[:, None] * points, left)
-        inside = logs[:, :-1] + log_weights
-        top = np.max(inside, axis=1)
-        total = here + top + np.log(np.sum(np.exp(inside - top[:, None]), axis=1))
-        over = total - wanted
-        low[left] = np.where(over < 0, here, low[left])
-        high[left] = np.where(over < 0, high[left], here)
-        slope = np.exp(np.minimum(here + logs[:, -1] - total, 600.0))
-        new = here - over / np.maximum(slope, 1e-300)
-        inner = (new > low[left]) & (new < high[left])
-        far = np.abs(over) > CLOSE * np.maximum(np.abs(wanted), 1.0)
-        middle = (low[left] + high[left]) / 2
-        place[left] = np.where(inner | ~far, np.minimum(new, 0.0), middle)
-        left = left[far]
-        if left.size == 0:
-            break
-    return np.exp(place)
-
-
-def first_passed(passed, count: int) -> Float[Array, " count"]:
-    """The first fractions where a condition holds, by bisection on the host.
-
-    Args:
-        passed: From fractions to booleans, one a step; true at 1, and from some
-            fraction on.
-        count: The number of steps.
-    """
-    low, high = np.full(count, -690.0), np.zeros(count)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        late = passed(np.exp(middle))
-        low, high = np.where(late, low, middle), np.where(late, middle, high)
-    return np.exp(high)
 
 
 def log_add(a: Float[Array, "*shape"], b: Float[Array, "*shape"]):

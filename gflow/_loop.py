@@ -145,7 +145,7 @@ def _step_like(carry: Carry) -> Steps:
     scalars = StepScalars(shape(), *[powers] * 4, *[shape()] * 3)
     return Steps(
         shape(4, size), shape(size), shape(), scalars, *[shape()] * 4,
-        shape(carry.margins.size),
+        shape(4, carry.margins.size),
     )  # fmt: skip
 
 

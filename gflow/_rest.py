@@ -17,6 +17,7 @@ from ._carry import Carry, Tolerance
 from ._compile import compiled
 from ._field import Field
 from ._frame import make_frame
+from ._until import Until
 
 
 MOST_WEIGHTS = 600
@@ -105,9 +106,18 @@ class Modes(NamedTuple):
         still = self.rate == 0 and self.growth == 0 and not self.moves
         return still and self.distance <= ARRIVED and not self.drift
 
-    def unknowable(self, lost: np.ndarray) -> bool:
-        """Whether an unstable mode that is not known may escape before a unit does."""
+    def unknowable(self, lost: np.ndarray, way: float, rtol: float) -> bool:
+        """Whether an unstable mode that is not known may escape before a unit does.
+
+        Args:
+            lost: The modes whose amplitudes are lost.
+            way: How far the flow is followed at most.
+            rtol: What a mode may grow to and still count for nothing.
+        """
         if self.rate == 0 or self.known(lost):
+            return False
+        most = max(self.amplitude, self.rounding, 1e-300)
+        if not lost.size and np.log(most) + self.rate * way < np.log(rtol):
             return False
         if self.growth == 0:
             return True
@@ -250,6 +260,20 @@ def in_words(found: Modes) -> str:
             f"a unit of size {found.smallest:.1e} grows at rate {found.growth:.4g}"
         )
     return f"Measured: {'; '.join(facts)}."
+
+
+def way_to(until: Until, field: Field, carry: Carry) -> float:
+    """How far it is to the end, in the clock of the step, where a flow rests.
+
+    Of a radius that grows as it does: infinite if no level of it is asked for.
+    """
+    size = np.linalg.norm(np.asarray(carry.point))
+    growth = float(carry.point @ carry.gradient) / size**2 if field.polar else 0.0
+    goals = [until.log_radius]
+    if until.log_margin_scale is not None:
+        goals.append(until.log_margin_scale / float(field.degree))
+    left = [goal - float(carry.log_whole) for goal in goals if goal is not None]
+    return min(left) / growth if left and growth > 0 else np.inf
 
 
 def follow(found: Modes, rtol: float) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from . import _log_time
 from ._field import Field, two_norm
 from ._frame import Frame
 from ._log_time import StepScalars
+from ._places import fractions_at
 from ._types import Scalar
 
 
@@ -31,7 +32,7 @@ class Steps(eqx.Module):
         log_t: The logarithm of physical time at the end.
         log_radius: The log-radius at the end.
         log_loss: The logarithm of the mean loss at the end.
-        weights: The weights $q$ at the end.
+        weights: The weights $q$ at the quarters.
     """
 
     nodes: Float[Array, "steps 4 weights"]
@@ -42,7 +43,7 @@ class Steps(eqx.Module):
     log_t: Float[Array, " steps"]
     log_radius: Float[Array, " steps"]
     log_loss: Float[Array, " steps"]
-    weights: Float[Array, "steps samples"]
+    weights: Float[Array, "steps 4 samples"]
 
     def ends(self) -> Float[Array, "steps weights+1"]:
         """Direction and log-radius at the end of each step."""
@@ -68,7 +69,7 @@ def record(
     tau: Scalar,
     log_t: Scalar,
     end: Float[Array, " weights"],
-    dual: Float[Array, " margins"],
+    duals: Float[Array, "4 margins"] | None = None,
 ) -> tuple[Steps, Float[Array, " margins"]]:
     """One step as a trajectory keeps it, and the margins at its end.
 
@@ -79,13 +80,17 @@ def record(
         tau: The clock before it.
         log_t: The logarithm of time before it.
         end: The coordinates at its end.
-        dual: The dual weights at its end.
+        duals: The dual weights at its quarters; if omitted, from the margins there.
     """
     field = frame.field
     fractions = np.concatenate([_log_time.NODES[1:-1], _log_time.RATE_NODES[1:-1]])
     inner = jax.vmap(inside)(length * fractions)
-    quarters, sixths = inner[:3], inner[3:]
-    nodes = jnp.concatenate([quarters, end[None]]) / two_norm(frame.start)
+    quarters, sixths = jnp.concatenate([inner[:3], end[None]]), inner[3:]
+    nodes = quarters / two_norm(frame.start)
+    if duals is None:
+        duals = jax.vmap(
+            lambda s, v: frame.dual_weights(field.margins(frame.point(s, v)), s)
+        )(length * _log_time.NODES[1:], quarters)
     times = length * _log_time.RATE_NODES
     coordinates = jnp.concatenate([frame.start[None], sixths, end[None]])
     points = jax.vmap(frame.point)(times, coordinates)
@@ -106,7 +111,7 @@ def record(
         log_t=log_t,
         log_radius=log_radius[-1],
         log_loss=log_loss[-1],
-        weights=dual,
+        weights=duals,
     )
     return step, margins[-1]
 
@@ -133,7 +138,8 @@ def _rates(frame: Frame, s: Scalar, point: Float[Array, " weights"]):
 
 def join(start: Sample, steps: Steps) -> Sample:
     """The start and the end of each step, stacked on the host."""
-    ends = Sample(steps.tau, steps.log_t, steps.ends(), steps.log_loss, steps.weights)
+    last = steps.weights[:, -1]
+    ends = Sample(steps.tau, steps.log_t, steps.ends(), steps.log_loss, last)
     return jax.tree.map(
         lambda first, rest: np.concatenate([np.asarray(first)[None], rest]), start, ends
     )
@@ -162,16 +168,40 @@ def sample(
             wanted = log_t + np.log1p(-np.exp(before.log_t - log_t))
         else:
             wanted = np.log(np.maximum(times - before.tau, 0.0))
-    fraction = _log_time.fractions_at(log_rate, wanted)
+    fraction = fractions_at(log_rate, wanted)
     fraction = np.where(times == getattr(after, name), 1.0, fraction)
     fraction = np.where(times == getattr(before, name), 0.0, fraction)
-    found = within(field, before, after, part, fraction)
+    found = within(field, before, part, fraction)
     return eqx.tree_at(lambda s: getattr(s, name), found, times)
 
 
-def within(
-    field: Field, before: Sample, after: Sample, steps: Steps, fraction
-) -> Sample:
+def refine(field: Field, start: Sample, steps: Steps, parts: int) -> Sample:
+    """The curve at the ends of equal parts of each step."""
+    ends = join(start, steps)
+    before = jax.tree.map(lambda a: a[:-1], ends)
+    count = len(ends.tau) - 1
+    inner = [
+        within(field, before, steps, np.full(count, k / parts)) for k in range(1, parts)
+    ]
+
+    def woven(ends, *inner):
+        rows = np.stack([ends[:-1], *inner], axis=1)
+        return np.concatenate([rows.reshape(-1, *ends.shape[1:]), ends[-1:]])
+
+    return jax.tree.map(woven, ends, *inner)
+
+
+def weights_within(field: Field, before: Sample, steps: Steps, fraction):
+    """The weights q at a fraction of each step: positive, with their sum."""
+    nodes = np.concatenate([before.weights[:, None], steps.weights], axis=1)
+    found = _log_time.interpolate(nodes, fraction)
+    if field.free:
+        return found
+    found = np.maximum(found, 0.0)
+    return found / np.sum(found, axis=1, keepdims=True)
+
+
+def within(field: Field, before: Sample, steps: Steps, fraction) -> Sample:
     """The curve at a fraction of each step."""
     start, scalars = before.point[:, None, :-1], steps.scalars
     values = np.concatenate([start, steps.nodes], axis=1)
@@ -184,11 +214,10 @@ def within(
         tau = _log_time.tau_at(
             field.clock, before.tau, log_t, scalars.log_tau_elapsed(fraction)
         )
-    part = fraction[:, None]
     return Sample(
         tau=tau,
         log_t=log_t,
         point=np.concatenate([point / norm[:, None], log_radius[:, None]], axis=1),
         log_loss=scalars.log_loss(fraction),
-        weights=(1 - part) * before.weights + part * after.weights,
+        weights=weights_within(field, before, steps, fraction),
     )

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from . import _extras, _tree
 from ._field import Field
 from ._results import RESULTS
-from ._steps import Sample, Steps, sample
+from ._steps import Sample, Steps, refine, sample
 
 
 class Trajectory(eqx.Module):
@@ -91,8 +91,8 @@ class Trajectory(eqx.Module):
         r"""The curve at given times, by the dense output of the solver.
 
         Direction and radius come from the quartic of each step, whose error is that of
-        the tolerance (some tens of it between long late steps); the weights are
-        interpolated linearly.
+        the tolerance (some tens of it between long late steps). So do the weights
+        $q$, from cubics through those of the stages.
 
         Args:
             log_t: Logarithms of physical time, in any order; or
@@ -124,6 +124,24 @@ class Trajectory(eqx.Module):
             )
         start = initial_sample(self)
         samples = sample(self.field, start, self.steps, name, times)
+        return trajectory(self.field, samples, self.result, self.stats, steps=None)
+
+    def refined(self, parts: int) -> "Trajectory":
+        """The curve at the ends of equal parts of each step, by its dense output.
+
+        Args:
+            parts: How many to a step, in the clock of its solver.
+
+        Returns:
+            A trajectory whose every `parts`-th sample is one of this, without dense
+            output.
+
+        Raises:
+            ValueError: If the trajectory has no dense output, as in `at`.
+        """
+        if self.steps is None:
+            raise ValueError("`refined` needs the dense output, as `at` does.")
+        samples = refine(self.field, initial_sample(self), self.steps, parts)
         return trajectory(self.field, samples, self.result, self.stats, steps=None)
 
     def to_xarray(self) -> Any:

@@ -1,4 +1,6 @@
+import gc
 import os
+from pathlib import Path
 
 
 # Before NumPy loads: several BLAS threads make small factorizations far slower.
@@ -16,6 +18,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 import hypothesis
+import pytest
 
 
 hypothesis.settings.register_profile(
@@ -27,3 +30,18 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("gflow")
+
+
+MOST_MAPPINGS = 20_000
+"""Memory mappings of a test process before what it compiled is dropped: each program
+takes dozens, and Linux ends a process that asks for more than 65,530."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_compiled_programs():
+    """Drop compiled programs between modules when there are too many."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_text().count("\n") > MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()

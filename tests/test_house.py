@@ -20,7 +20,16 @@ ROOT = pathlib.Path(gflow.__file__).parent
 ROOMS: tuple[str, ...] = (
     *("_types", "_extras", "_compile", "_checks", "_tree", "nn", "data"),
     *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree"),
-    *("_units", "_field", "_walls", "_frame", "_clock", "_log_time", "_solvers"),
+    *(
+        "_units",
+        "_field",
+        "_walls",
+        "_frame",
+        "_clock",
+        "_log_time",
+        "_places",
+        "_solvers",
+    ),
     *(
         "_results",
         "_steps",

@@ -67,7 +67,7 @@ def angle_of(run):
 
 @pytest.mark.parametrize(
     ("order", "power", "log_scale"),
-    [(2.0, 4.0, 80.0), (3.0, 2.0, 1e6), (4.0, 3.0, 1e8), (6.0, 2.0, 1e5)],
+    [(2.0, 4.0, 80.0), (3.0, 2.0, 1e6), (4.0, 3.0, 1e8), (6.0, 2.0, 1e10)],
 )
 @settings(max_examples=2)
 @given(angle=st.floats(0.2, 1.1), digits=st.floats(5.5, 8.0))
@@ -84,8 +84,8 @@ def test_flat_to_order_k_has_exponent_1_minus_1_over_k(
     assert np.all(found.bound[known] >= phi[known])
     scale = np.exp(-np.minimum(run.degree * np.asarray(run.log_radius), 700))
     gap = np.sin(phi) ** order + np.log(2) * scale
-    np.testing.assert_allclose(found.gap[ok], gap[ok], rtol=0.05)
-    np.testing.assert_allclose(found.remaining[ok], phi[ok], rtol=0.05)
+    np.testing.assert_allclose(found.gap[ok], gap[ok], rtol=0.03)
+    np.testing.assert_allclose(found.remaining[ok], phi[ok], rtol=0.03)
 
 
 @settings(max_examples=2)
@@ -114,7 +114,7 @@ def test_the_entropy_of_several_active_margins_lowers_the_exponent(
     flow = gflow.GradientFlow(Exponential(), x, x[:, 0])
     network = Valley(jnp.array([3.0, 0.3, 0.5]), bend, power)
     found = gflow.desingularize(flow, solve(flow, network, 60.0, 1e-10))
-    assert abs(found.exponent - exponent) <= 0.05 * exponent
+    assert abs(found.exponent - exponent) <= 0.02 * exponent
 
 
 @settings(max_examples=2)

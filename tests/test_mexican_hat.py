@@ -36,7 +36,7 @@ def depth(s):
 
 
 @functools.cache
-def run(end=1e6, rtol=1e-8, **start):
+def run(end=1e10, rtol=1e-8, **start):
     flow, network = problems.mexican_hat(**start)
     until = Until(log_radius=end)
     return flow, gflow.solve(flow, network, until=until, rtol=rtol, progress=False)
@@ -172,10 +172,10 @@ def test_the_flow_falls_into_the_valley_and_turns_for_ever():
     flow, curve = run()
     log_radius, steep, psi, phi = coordinates(curve)
     assert psi[0] == pytest.approx(0.1)
-    far = log_radius > 3e3
+    far = log_radius > 1e4
     assert np.all(np.abs(psi[far] - np.pi / 2) < 1 / steep[far] ** 3)
     # Turns for each power of ten of log r do not become fewer.
-    decades = np.searchsorted(log_radius, 10.0 ** np.arange(2, 7) * (1 - 1e-12))
+    decades = np.searchsorted(log_radius, 10.0 ** np.arange(2, 11) * (1 - 1e-12))
     angles = np.diff(phi[decades])
     assert np.all(np.diff(angles) > 0)
     assert 0.8 < angles[0] < angles[-1] < np.log(10)
@@ -200,7 +200,7 @@ def test_a_cubed_hat_and_the_other_loss_do_the_same():
 # The verdict.
 
 
-@pytest.mark.parametrize("end", [1e2, 1e4, 1e6])
+@pytest.mark.parametrize("end", [1e2, 1e4, 1e6, 1e8, 1e10])
 def test_no_limit_is_certified(end):
     flow, curve = run()
     here = cut(curve, int(np.searchsorted(curve.log_radius, end)))

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from curves import curve, directions, distance, margins, problem
 
 
@@ -51,6 +52,33 @@ def test_between_steps_the_error_is_that_of_the_tolerance(name):
     log_t = np.asarray(trajectory.at(tau=taus).log_t)
     error = distance(trajectory.at(log_t=log_t), better.at(log_t=log_t))
     assert np.max(error) <= 20 * 1e-6
+
+
+@pytest.mark.parametrize("name", ["relu2", "linear, exponential"])
+def test_a_time_is_found_where_it_was_read_off(name):
+    # To the end, where log t multiplies on every step.
+    trajectory = curve(name)
+    tau = np.asarray(trajectory.tau)
+    share = np.array([1e-3, 0.1, 0.5, 0.77, 0.999])
+    there = trajectory.at(tau=(tau[:-1, None] + np.diff(tau)[:, None] * share).ravel())
+    back = trajectory.at(log_t=there.log_t)
+    assert np.max(np.abs(back.log_radius - there.log_radius)) <= 1e-12
+    assert np.max(distance(back, there)) <= 1e-12
+
+
+@pytest.mark.parametrize("name", ["relu2", "linear, exponential"])
+def test_between_steps_the_dual_weights_are_those_of_the_point(name):
+    trajectory, (flow, _) = curve(name), problem(name)
+    here = trajectory.refined(7)
+    assert np.array_equal(here.log_t[::7], trajectory.log_t)
+    assert np.all(here.weights >= 0)
+    np.testing.assert_allclose(np.sum(here.weights, axis=1), 1, rtol=1e-13)
+    # Where the margins have digits enough for their exponentials.
+    soon = np.asarray(here.degree * here.log_radius) < np.log(1e4)
+    scaled = margins(flow, jax.tree.map(lambda a: a[soon], here.networks))
+    log_q = np.asarray(jax.vmap(flow.log_weights)(jnp.asarray(scaled)))
+    expected = scipy.special.softmax(log_q, axis=1)
+    assert np.max(np.abs(here.weights[soon] - expected)) <= 1e-3
 
 
 def test_times_in_any_order_and_one_alone():

@@ -23,6 +23,7 @@ ROUNDING = 1e-15  # relative, of the smoothed margin
 CAPPED = 1e-9  # likewise where the solver sees R = 1e10 in place of more
 CLEAR = 1e4  # times that: a difference that has digits
 LOG_CAPPED = 20.0  # log R
+PARTS = 4  # of each step: steps are too long for the quadratures between samples
 
 
 def desingularize(
@@ -89,6 +90,9 @@ def desingularize(
         "Characterizations of Lojasiewicz inequalities", arXiv:0802.0826.
     """
     degree = _checked(flow, trajectory, limit, discord, decades)
+    every = 1
+    if trajectory.steps is not None:
+        every, trajectory = PARTS, trajectory.refined(PARTS)
     first, moved = motion(flow, trajectory)
     speed = moved.spherical + moved.radial(degree)
     zeta, path, spread, last = _paths(trajectory, first, moved, discord)
@@ -113,21 +117,25 @@ def desingularize(
     before, after = np.full(first, np.nan), np.full(len(path) - last - 1, np.nan)
     fitted = np.arange(last + 1) > last - law.count
     return Desingularization(
-        zeta=zeta,
-        gap=np.concatenate([before, gap, after]),
-        speed=np.append(before, speed),
+        zeta=zeta[::every],
+        gap=np.concatenate([before, gap, after])[::every],
+        speed=np.append(before, speed)[::every],
         log_case=np.append(
             before, np.log(moved.spherical) - log_radial - p * moved.log_radius
-        ),
-        resolved=_placed(first, np.arange(len(path)) <= last),
+        )[::every],
+        resolved=_placed(first, np.arange(len(path)) <= last)[::every],
         exponent=law.fit.exponent,
         exponent_error=law.error,
         factor=math.exp(law.fit.log_factor),
-        fitted=_placed(first, np.append(fitted, after == 0)),
+        fitted=_placed(first, np.append(fitted, after == 0))[::every],
         tail=tail,
-        remaining=np.concatenate([before, path[here] - path[last] + tail, after]),
+        remaining=np.concatenate([before, path[here] - path[last] + tail, after])[
+            ::every
+        ],
         psi=psi,
-        bound=np.concatenate([before, psi(gap), np.full(len(after), psi.value[0])]),
+        bound=np.concatenate([before, psi(gap), np.full(len(after), psi.value[0])])[
+            ::every
+        ],
     )
 
 

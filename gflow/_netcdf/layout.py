@@ -42,7 +42,10 @@ STEPS = {
     "tau": (("step",), "clock of the solver at the end of a step"),
     "log_t": (("step",), "natural logarithm of physical time at the end of a step"),
     "log_loss": (("step",), "natural logarithm of the mean loss at the end of a step"),
-    "weights": (("step", "margin"), "pull of each margin at the end of a step"),
+    "weights": (
+        ("step", "quarter", "margin"),
+        "pull of each margin at the quarters of a step",
+    ),
 }
 """The fields of `Steps` that are arrays, under `step_` and their name."""
 

@@ -104,11 +104,12 @@ def stage_weights(
     def symmetric():
         return solve_weights(flow, weights, tilted, half, scale, seen, eta, tolerance)
 
-    return jax.lax.cond(
-        jnp.isfinite(lower),
-        symmetric,
-        lambda: linear_weights(flow, weights, shift, gram, scale, seen, eta),
-    )
+    def linear():
+        return linear_weights(flow, weights, shift, gram, scale, seen, eta)
+
+    found = jax.lax.cond(jnp.isfinite(lower), symmetric, lambda: weights * jnp.nan)
+    # K may be positive but for its rounding, which a large scale magnifies.
+    return jax.lax.cond(jnp.isfinite(jnp.sum(found)), lambda: found, linear)
 
 
 def linear_weights(
@@ -123,7 +124,11 @@ def linear_weights(
     """One step of Newton's method for the dual weights, for any matrix $K$."""
     m = weights.shape[0]
     q = jnp.maximum(weights, FLOOR)
-    margins = scale * (shift + eta * (gram @ q))
+    image = gram @ q
+    margins = scale * (shift + eta * image)
+    # What all weights do to a margin alike changes nothing, their sum being one; and
+    # far out it is so large that the rest would be lost beside it.
+    gram = gram - image[:, None] / jnp.sum(q)
     residual = jnp.log(q) - goal_of(flow, margins, seen)
     slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
     if shares is None:

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 
 class QuarticThroughQuarters(dfx.AbstractLocalInterpolation):
-    """The quartic through a step's ends and quarters."""
+    """The quartic through a step's ends and quarters, with dual weights at these."""
 
     t0: Float[Array, ""]
     t1: Float[Array, ""]
@@ -15,6 +15,7 @@ class QuarticThroughQuarters(dfx.AbstractLocalInterpolation):
     quarters: Float[Array, "3 weights"]
     y1: Float[Array, " weights"]
     k: Float[Array, "stages weights"]
+    dual: Float[Array, "3 margins"]
 
     def evaluate(self, t0, t1=None, left=True):
         del left

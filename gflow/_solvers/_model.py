@@ -60,19 +60,9 @@ class StageModel(eqx.Module):
         """$A^{-1}$ times a vector."""
         return _undo(self, defect[:, None])[:, 0]
 
-    def free_point(self, base, point, motion, dual, eta, speed):
+    def free_point(self, defect, point, dual, eta, speed):
         r"""Where the point goes without $q$: $\eta q$ `response` short of its goal."""
-        own = eta / speed * (dual @ self.response)
-        safe = self.safe_damping
-        flat = ((safe - self.damping) * point + base + eta * motion) / safe - own
-        if self.factor.size == 0:
-            return flat
-
-        def curved():
-            defect = self.damping * point - base - eta * motion
-            return point - self.undo(defect) - own
-
-        return jax.lax.cond(self.flat, lambda: flat, curved)
+        return point - self.undo(defect) - eta / speed * (dual @ self.response)
 
 
 def _undo(model: StageModel, right: Float[Array, "weights columns"]):

@@ -16,6 +16,7 @@ class StageTable:
         gamma: The diagonal, one number for all stages but the explicit first.
         error: Weights of the embedded error estimate.
         quarters: Weights of the solution at the quarters of the step, one row each.
+        values: Weights of what the stages give at the quarters, one row each.
         nodes: The times of the stages, as fractions of the step.
     """
 
@@ -24,6 +25,7 @@ class StageTable:
     gamma: float
     error: np.ndarray
     quarters: np.ndarray
+    values: np.ndarray
     nodes: np.ndarray
 
 
@@ -45,9 +47,15 @@ def stage_table(tableau: dfx.ButcherTableau, order: int) -> StageTable:
     c = full.sum(axis=1)
     assert np.allclose(full @ c, c**2 / 2, atol=1e-12), "Stage order 2."
     assert np.allclose(full[-1], tableau.b_sol), "Stiffly accurate."
-    quarters = np.array([_inside(full, c, order, at) for at in (0.25, 0.5, 0.75)])
+    inner = (0.25, 0.5, 0.75)
+    quarters = np.array([_inside(full, c, order, at) for at in inner])
+    # The smallest weights that are right for polynomials, up to cubics.
+    count = min(np.unique(c.round(12)).size, 4)
+    powers, wanted = (np.vander(at, count, increasing=True).T for at in (c, inner))
+    values = np.linalg.lstsq(powers, wanted)[0].T
+    assert np.allclose(values @ powers.T, wanted.T, atol=1e-12)
     error = np.asarray(tableau.b_error)
-    return StageTable(a, predictor, gamma, error, quarters, c)
+    return StageTable(a, predictor, gamma, error, quarters, values, c)
 
 
 def _inside(full: np.ndarray, c: np.ndarray, order: int, at: float) -> np.ndarray:
