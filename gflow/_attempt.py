@@ -49,8 +49,8 @@ AGAIN = 1e4
 """Modes are looked at again where steps have become so much longer."""
 
 LANDED = 0.01, 0.95
-"""A step that meets a level between these shares of it is repeated, that long: between
-its ends the curve has the error of the dense output, which is larger."""
+"""A step that meets a level between these shares of it is repeated, only that long:
+between its ends the curve has the error of the dense output, which is larger."""
 
 BEYOND = 1e-3
 """By which share it is longer, to reach the level in spite of its own error."""
@@ -65,8 +65,8 @@ VANISHED = -1e4
 r"""$L \rho$ below which a flow that still shrinks never comes back."""
 
 RUNNING = 0
-UNDERFLOW, RESTING, VANISHING = (len(LEVELS) + k for k in (1, 2, 3))
-"""Ways to stop beside `LEVELS`, which are 1, 2, ..."""
+UNDERFLOW, RESTING, VANISHING, LANDING = (len(LEVELS) + k for k in (1, 2, 3, 4))
+"""Ways to stop beside `LEVELS`, which are 1, 2, ...; the last to go on, less far."""
 
 
 class Arrival(NamedTuple):
@@ -150,13 +150,7 @@ def attempt(
         lambda: share_before(levels, carry.log_t, step.scalars),
         lambda: zero,
     )
-    early = (part > LANDED[0]) & (part < LANDED[1])
-    keep = keep & ~early
-    kink = jax.tree.map(partial(jnp.where, early), carry.kink, kink)
-    next_length = jnp.where(early, part * (1 + BEYOND) * length, next_length)
-    controller_state = jax.tree.map(
-        partial(jnp.where, early), carry.controller_state, controller_state
-    )
+    far = (part > LANDED[0]) & (part < LANDED[1])
     watched = _watch(frame, carry, length, end, there, step, keep, slower)
     status = jnp.where((reached == 0) & watched["unseen"], RESTING, reached)
     stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)
@@ -173,8 +167,18 @@ def attempt(
         "gradients": carry.gradients + spent + 6,
         "status": jnp.where(keep & (status > 0), status, stuck),
         "kink": kink,
+        "landing": carry.landing,
     }
-    return strong(Carry(**new)), step, keep
+    shorter = eqx.tree_at(
+        lambda c: (c.landing, c.status), carry,
+        (part * (1 + BEYOND) * length, jnp.full((), LANDING)),
+    )  # fmt: skip
+    choose = partial(jnp.where, far)
+    return (
+        jax.tree.map(choose, strong(shorter), strong(Carry(**new))),
+        step,
+        keep & ~far,
+    )
 
 
 def _arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:

@@ -38,6 +38,7 @@ class Carry(eqx.Module):
         gradients: Gradient-equivalents spent.
         status: Why the loop stopped.
         kink: What is known of a kink ahead.
+        landing: The length of a step that ends where the flow meets a level.
     """
 
     point: Float[Array, " weights"]
@@ -62,6 +63,7 @@ class Carry(eqx.Module):
     gradients: Scalar
     status: Int[Array, ""]
     kink: KinkAhead
+    landing: Scalar
 
 
 class Tolerance(eqx.Module):

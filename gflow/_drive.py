@@ -69,6 +69,8 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     with _interrupt() as is_interrupted:
         while True:
             left = run.max_steps - run.attempts()
+            if int(run.carry.status) == _attempt.LANDING:
+                run.land()
             early = _reason_to_stop(run, left, is_interrupted())
             if early is not None or int(run.carry.status) != _attempt.RUNNING:
                 break

@@ -76,6 +76,7 @@ def begin(
         gradients=zero + 3,
         status=none + RUNNING,
         kink=_kinks.no_kink(),
+        landing=zero,
     )
     start = Sample(
         tau=zero,

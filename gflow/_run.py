@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._attempt import RUNNING
 from ._carry import Carry
 from ._field import Field
 from ._steps import Sample, Steps
 from ._until import SaveAt, Until
 
 
-MAGIC = b"gflow checkpoint 5\n"
+MAGIC = b"gflow checkpoint 6\n"
 
 
 @dataclasses.dataclass
@@ -45,6 +46,8 @@ class Run:
         run_seconds: Spent on steps.
         verdict: What was measured where the flow rested last.
         lost: The modes whose amplitudes fell below the tolerance, one a column.
+        ahead: The run before the steps that are shortened to end at `until`: what a
+            checkpoint keeps, so that a later end is on the same curve.
     """
 
     field: Field
@@ -63,15 +66,26 @@ class Run:
     run_seconds: float = 0.0
     verdict: str | None = None
     lost: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
+    ahead: "Run | None" = None
 
     def attempts(self) -> int:
         """The steps tried so far."""
         return int(self.carry.accepted) + int(self.carry.rejected)
 
+    def land(self) -> None:
+        """Go on with the shorter step that the loop has chosen."""
+        running = jnp.full((), RUNNING, int)  # strong: else it recompiles
+        self.carry = eqx.tree_at(lambda c: c.status, self.carry, running)
+        if self.ahead is None:
+            self.ahead = dataclasses.replace(
+                self, steps=list(self.steps), saved=list(self.saved)
+            )
+        self.carry = eqx.tree_at(lambda c: c.length, self.carry, self.carry.landing)
+
 
 def write(path: Path, run: Run) -> None:
     """Save a run; the file is complete or not there, however the program ends."""
-    run = _with_arrays(run, np.asarray)
+    run = _with_arrays(run if run.ahead is None else run.ahead, np.asarray)
     payload = cloudpickle.dumps(run)
     digest = hashlib.sha256(payload).digest()
     handle, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)

@@ -46,20 +46,21 @@ def test_the_last_sample_lies_on_the_level(level, target):
 @pytest.mark.parametrize(("level", "target"), [LEVELS[k] for k in (0, 4, 5, 7)])
 def test_the_landing_is_on_the_curve(level, target):
     trajectory = solve(**{level: target})
-    expected = curve("relu2").at(tau=trajectory.tau[-1:])
+    # The last step ends there: as accurate as others, against one much more so.
+    expected = curve("relu2", 1e-8).at(tau=trajectory.tau[-1:])
     found = trajectory.at(tau=trajectory.tau[-1:])
     for name in ("log_t", "log_radius", "log_loss"):
         a, b = getattr(found, name), getattr(expected, name)
-        assert a == pytest.approx(b, rel=1e-12)
-        assert getattr(trajectory, name)[-1] == pytest.approx(b[0], rel=1e-12)
+        assert getattr(trajectory, name)[-1] == pytest.approx(a[0], rel=1e-12)
+        assert a == pytest.approx(b, rel=5e-6)
 
 
-def test_the_dense_output_of_the_last_step_is_cut_not_changed():
+def test_the_dense_output_of_the_last_step_is_that_of_the_curve():
     trajectory = solve(log_t=1.0)
     tau = np.linspace(float(trajectory.tau[-2]), float(trajectory.tau[-1]), 7)
     found, expected = (c.at(tau=tau) for c in (trajectory, curve("relu2")))
-    assert np.allclose(found.log_t, expected.log_t, rtol=1e-11, atol=1e-11)
-    assert np.allclose(found.log_radius, expected.log_radius, rtol=1e-11)
+    assert np.allclose(found.log_t, expected.log_t, rtol=5e-6, atol=5e-6)
+    assert np.allclose(found.log_radius, expected.log_radius, rtol=5e-6)
 
 
 def test_converged_is_the_tangent_of_the_angle_to_the_gradient():
