@@ -25,7 +25,7 @@ TERM = dfx.ODETerm(frame_velocity)
 SHRINK = 0.5
 """A step after one that was accepted is not shorter for the sake of its stages."""
 
-GROWTH, GROWTH_AT_REST, GROWTH_AFTER_FAILURE = 5.0, 100.0, 2.0
+GROWTH, GROWTH_AT_REST, GROWTH_AFTER_FAILURE = 5.0, 100.0, 1.0
 """How much longer a step may be than the one before. With 10 in place of 5 it cycles
 between failure and growth."""
 

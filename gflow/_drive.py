@@ -121,7 +121,8 @@ def _at_rest(run: Run) -> RESULTS | None:
     began = time.perf_counter()
     found = _rest.modes(run.field, run.carry, tolerance(run.rtol, run.atol))
     run.run_seconds += time.perf_counter() - began
-    looked, longest, way = float(run.carry.length), np.inf, 0.0
+    length = looked = float(run.carry.length)
+    longest, way = np.inf, 0.0
     if found is not None:
         run.verdict = _rest.in_words(found)
         log_t = run.until.log_t
@@ -135,12 +136,13 @@ def _at_rest(run: Run) -> RESULTS | None:
             looked = np.inf  # the time asked for comes, and nothing else
         elif found.hidden(run.rtol) and found.known(run.lost):
             longest, way = _rest.follow(found, run.rtol)
-        elif np.isfinite(found.fades_in):
-            way = 1.05 * found.fades_in
+        else:
+            length = looked = max(length, found.leap)
+            way = 1.05 * found.fades_in if np.isfinite(found.fades_in) else 0.0
     run.carry = eqx.tree_at(
-        lambda c: (c.looked, c.longest, c.way, c.status),
+        lambda c: (c.length, c.looked, c.longest, c.way, c.status),
         run.carry,
-        (*map(np.float64, (looked, longest, way)), np.int64(_attempt.RUNNING)),
+        (*map(np.float64, (length, looked, longest, way)), np.int64(_attempt.RUNNING)),
     )
     run.carry = strong(run.carry)
     return None

@@ -49,6 +49,10 @@ TURNS = 0.1
 SMALL = 1e-2
 """Only units below this size, against the whole network, have an escape before them."""
 
+LEAP = 0.03
+"""How far small units may grow on the first step after all others came to rest: it is
+solved as any, and only its length is guessed from their rate."""
+
 LATEST = 600.0
 """Steps reach every log t up to this at a critical point."""
 
@@ -70,7 +74,8 @@ class Modes(NamedTuple):
         fades_in: How soon the next one will.
         count: How many modes are unstable.
         distance: How far the flow would go if the modes that decay had their time.
-        drift: Whether a mode that neither grows nor decays moves all the same.
+        drift: How fast modes that neither grow nor decay move all the same, in sizes of
+            units.
         moves: Whether a unit that is not small grows.
         growth: The greatest rate of growth of a small unit, in the frame.
         smallest: The size of the unit that grows so fast, against the whole.
@@ -85,7 +90,7 @@ class Modes(NamedTuple):
     fades_in: float
     count: int
     distance: float
-    drift: bool
+    drift: float
     moves: bool
     growth: float
     smallest: float
@@ -104,7 +109,14 @@ class Modes(NamedTuple):
     def critical(self) -> bool:
         """Whether the point is critical, nothing grows, and there is no way to go."""
         still = self.rate == 0 and self.growth == 0 and not self.moves
-        return still and self.distance <= ARRIVED and not self.drift
+        return still and self.distance <= ARRIVED and self.drift == 0
+
+    @property
+    def leap(self) -> float:
+        """A step over which nothing happens but that what grows does so a little."""
+        fastest = max(self.rate, self.growth, self.drift)
+        still = fastest > 0 and not self.moves
+        return min(LEAP / fastest, self.fades_in) if still else 0.0
 
     def unknowable(self, lost: np.ndarray, way: float, rtol: float) -> bool:
         """Whether an unstable mode that is not known may escape before a unit does.
@@ -156,7 +168,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     fastest = int(np.argmax(np.where(grows, values, -np.inf)))
     top = float(values[fastest]) if grows[fastest] else 0.0
     distance = np.linalg.norm(right[:, decays] @ (along[decays] / values[decays]))
-    neutral = ~(grows | decays)
+    drifts = ~(grows | decays) & (np.abs(along) > 100 * blur)
     small = np.where(size < SMALL, rate, 0.0)
     fast_unit = int(np.argmax(small))
     growth, smallest = float(small[fast_unit]), float(size[fast_unit])
@@ -181,7 +193,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
         fades_in=float(np.min(soon)),
         count=int(np.sum(grows)),
         distance=float(distance) / np.sqrt(len(force)),
-        drift=bool(np.any(np.abs(along[neutral]) > 100 * blur[neutral])),
+        drift=float(np.max(np.where(drifts, np.abs(along), 0.0), initial=0.0)),
         moves=bool(np.any(rate > np.maximum(small, noise))),
         growth=growth,
         smallest=smallest,
