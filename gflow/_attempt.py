@@ -55,6 +55,9 @@ between its ends the curve has the error of the dense output, which is larger.""
 BEYOND = 1e-3
 """By which share it is longer, to reach the level in spite of its own error."""
 
+STANDING = 1e-3
+"""Steps of this share of the longest are looked at whatever moves."""
+
 LONGEST = 1e280
 """The longest step: where nothing moves, steps would grow past all bounds."""
 
@@ -102,8 +105,10 @@ def attempt(
         field, carry.point, carry.log_radius, carry.dual, carry.gradient, length,
         tolerance.rtol,
     )  # fmt: skip
+    # A frame whose margins are others than those of the step before has another clock.
+    clock, length = length / frame.length, frame.length
     steepest = jnp.max(jnp.abs(frame.sigma))
-    length = jnp.minimum(frame.length, LOG_GROWTH / jnp.maximum(steepest, 1e-300))
+    length = jnp.minimum(length, LOG_GROWTH / jnp.maximum(steepest, 1e-300))
     own = isinstance(solver, AbstractSampleSpaceSolver)
     given = carry.solver_state
     if not own:
@@ -115,11 +120,11 @@ def attempt(
     duals = None
     if own:
         duals = jnp.concatenate([inside.dual, solver_state.dual[None]])
-    step, margins = record(
+    step, margins, dual = record(
         frame, inside.evaluate, length, carry.tau, carry.log_t, end, duals
     )
     slope = solver_state.slope if own else None
-    there = _arrive(frame, length, end, step.weights[-1], slope, margins)
+    there = _arrive(frame, length, end, dual, slope, margins)
     scaled = _scaled_error(frame, length, there, step, error, tolerance)
     keep, from_, to, _, controller_state, _ = control.adapt_step_size(
         zero, length, jnp.ones(()), jnp.ones(()), frame, scaled * tolerance.rtol,
@@ -141,9 +146,10 @@ def attempt(
     calm = keep & (scaled < FAR_BELOW) & (carry.most >= GROWTH)
     most = jnp.where(calm, GROWTH_AT_REST, carry.most) * length
     # The clock of growth begins anew at each step.
-    slower = jnp.where(keep, jnp.exp(-frame.log_growth(there.point)), 1.0)
-    next_length = jnp.minimum(jnp.minimum(next_length, most) * slower, LONGEST)
+    slower = jnp.where(keep, jnp.exp(-frame.log_growth(there.point)), clock)
+    next_length = jnp.minimum(next_length, most)
     tiny = next_length * two_norm(frame.weight * frame.pulled) < SHORTEST
+    next_length = jnp.minimum(next_length * slower, LONGEST)
     reached = _reached(levels, field, step, there)
     part = jax.lax.cond(
         keep & (reached > 0),
@@ -151,7 +157,7 @@ def attempt(
         lambda: zero,
     )
     far = (part > LANDED[0]) & (part < LANDED[1])
-    watched = _watch(frame, carry, length, end, there, step, keep, slower)
+    watched = _watch(frame, carry, length, end, there, step, keep, slower, clock)
     status = jnp.where((reached == 0) & watched["unseen"], RESTING, reached)
     stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)
     new = _moved(field, carry, there, step, solver_state, keep)
@@ -171,7 +177,7 @@ def attempt(
     }
     shorter = eqx.tree_at(
         lambda c: (c.landing, c.status), carry,
-        (part * (1 + BEYOND) * length, jnp.full((), LANDING)),
+        (part * (1 + BEYOND) * length * clock, jnp.full((), LANDING)),
     )  # fmt: skip
     choose = partial(jnp.where, far)
     return (
@@ -223,25 +229,29 @@ def _scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar
     return jnp.where(usable & ~there.awake, found, jnp.inf)
 
 
-def _watch(frame: Frame, carry, length, end, there, step, keep, slower) -> dict:
+def _watch(
+    frame: Frame, carry, length, end, there, step, keep, slower, clock
+) -> dict:
     """Whether the modes of the motion must be looked at, and what is known of them."""
     field = frame.field
+    looked, longest, way = (a / clock for a in (carry.looked, carry.longest, carry.way))
     moved = two_norm(frame.weight * (end - frame.start))
     strayed = carry.strayed + jnp.where(keep, moved, 0.0)
-    way = carry.way - jnp.where(keep & (carry.way > 0), length, 0.0)
-    anew = (strayed > FAR) | ((carry.way > 0) & (way <= 0))
-    looked = jnp.where(anew, 0.0, carry.looked)
+    anew = (strayed > FAR) | ((way > 0) & keep & (way <= length))
+    way = way - jnp.where(keep & (way > 0), length, 0.0)
+    looked = jnp.where(anew, 0.0, looked)
     fastest = jnp.max(frame.pulled / frame.size)
-    quiet = keep & (moved < QUIET) & (length * fastest > LONG)
+    long = (length * fastest > LONG) | (length > STANDING * LONGEST)
+    quiet = keep & (moved < QUIET) & long
     scale = field.scale(there.margins, step.log_radius)
     quiet = quiet & field.euclidean & field.mild(there.margins, scale)
-    unseen = quiet & (length > AGAIN * looked)
+    unseen = quiet & ((length > AGAIN * looked) | (length > 0.5 * LONGEST))
     known = looked > 0
     return {
         "unseen": unseen,
         "looked": looked * slower,
         "strayed": jnp.where(known & ~unseen, strayed, 0.0),
-        "longest": jnp.where(known, carry.longest * slower, jnp.inf),
+        "longest": jnp.where(known, longest * slower, jnp.inf),
         "way": jnp.where(known, way * slower, 0.0),
     }
 

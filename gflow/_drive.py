@@ -123,18 +123,22 @@ def _at_rest(run: Run) -> RESULTS | None:
     run.run_seconds += time.perf_counter() - began
     length = looked = float(run.carry.length)
     longest, way = np.inf, 0.0
-    if found is not None:
+    if found is None:
+        if length > 0.5 * _attempt.LONGEST:
+            run.verdict = f"Measured: a step of {length:.0e} moves nothing."
+            return RESULTS.critical_point
+    else:
         run.verdict = _rest.in_words(found)
         log_t = run.until.log_t
         end = _rest.way_to(run.until, run.field, run.carry)
         if found.unknowable(run.lost, end, run.rtol):
             return RESULTS.unresolved
         run.lost = _rest.joined(run.lost, found.fading)
-        if found.critical:
+        if found.critical(run.rtol):
             if log_t is None or log_t > _rest.LATEST:
                 return RESULTS.critical_point
             looked = np.inf  # the time asked for comes, and nothing else
-        elif found.hidden(run.rtol) and found.known(run.lost):
+        elif found.hidden(run.rtol) and found.known(run.lost, run.rtol):
             longest, way = _rest.follow(found, run.rtol)
         else:
             length = looked = max(length, found.leap)

@@ -40,6 +40,7 @@ MILD = 15.0
 their own. At rest differences of stored ones would carry rounding into the weights."""
 
 LOG_HUGE = 709.0
+LOG_MOST = 575.0
 """exp of more than this overflows: beyond, times and losses are infinite."""
 
 LEAST_LOSS = -1500.0
@@ -183,12 +184,21 @@ class Field(eqx.Module):
         margins: Float[Array, " margins"],
         log_radius: Scalar,
         seen: Bool[Array, " margins"],
+        held: Bool[Array, " margins"] | None = None,
     ) -> Float[Array, " margins"]:
-        """$q$ at these margins; past R = 1e16 it has no digits."""
+        """$q$ at these margins; past R = 1e16 it has no digits.
+
+        Its sum over the margins that are `seen` is one. Those that are `held` have
+        theirs in proportion, and the others none.
+        """
         if self.free:
             return -margins
         logs = self.flow.log_weights(self.scale(margins, log_radius) * margins)
-        return jax.nn.softmax(jnp.where(seen, logs, -jnp.inf))
+        q = jax.nn.softmax(jnp.where(seen, logs, -jnp.inf))
+        if held is None:
+            return q
+        total = jax.nn.logsumexp(jnp.where(seen, logs, -jnp.inf))
+        return jnp.where(held, jnp.exp(jnp.minimum(logs - total, LOG_MOST)), q)
 
     def pull_sizes(self, dual: Float[Array, " margins"]) -> Float[Array, " margins"]:
         """The sizes of the pulls of the samples, whose rounding is relative to them.

@@ -32,6 +32,10 @@ the second number) of what its samples pull at it, one by one."""
 WAKE = 1e-3, 1e-13
 """And if at the end of the step it is above this, the step is too long."""
 
+LEAST = 1e-250
+"""The weights of samples that move something are at least this, against those that do
+not."""
+
 SLOW = 1e3
 """Only steps this much longer than the unit's own time let it rest."""
 
@@ -58,7 +62,9 @@ class Frame(eqx.Module):
         log_radius: $\rho_0$.
         length: Of the step, in its own clock.
         dual: $q$ at the start.
-        seen: The margins that some weight moves.
+        seen: The margins that some weight moves, and that $q$ is normalized over.
+        lost: Margins of samples that walls keep from all large units: they pull at
+            the others in proportion, and are not in the clock.
         margins: $z$ at the start.
         jacobian: $J$ at the start.
         gradient: $J^\top q$ at the start, as the last step left it.
@@ -82,6 +88,7 @@ class Frame(eqx.Module):
     length: Scalar
     dual: Float[Array, " margins"]
     seen: Bool[Array, " margins"]
+    lost: Bool[Array, " margins"]
     margins: Float[Array, " margins"]
     jacobian: Float[Array, "margins weights"]
     gradient: Float[Array, " weights"]
@@ -148,7 +155,7 @@ class Frame(eqx.Module):
         """The velocity of the coordinates $v$, for solvers that know no stages."""
         point = self.point(s, coordinates)
         margins = self.field.margins(point)
-        dual = self.field.dual_weights(margins, self.log_radius_at(s), self.seen)
+        dual = self.dual_weights(margins, s)
         _, motion = self.negative_gradient(point, dual)
         return jnp.exp(-self.sigma * s) * (motion - self.rate * point)
 
@@ -156,7 +163,8 @@ class Frame(eqx.Module):
         self, margins: Float[Array, " margins"], s: Scalar
     ) -> Float[Array, " margins"]:
         """$q$ at these margins and this time of the step."""
-        return self.field.dual_weights(margins, self.log_radius_at(s), self.seen)
+        log_radius = self.log_radius_at(s)
+        return self.field.dual_weights(margins, log_radius, self.seen, self.lost)
 
 
 def frame_velocity(
@@ -190,6 +198,7 @@ def make_frame(
     units = field.units
     margins, jacobian = field.jacobian(point)
     seen = seen_margins(field, jacobian)
+    lost = jnp.zeros_like(seen)
     if not field.free:
         # What is no longer seen changes the clock.
         dual = jnp.where(seen, dual, 0.0)
@@ -202,13 +211,22 @@ def make_frame(
     walls = walls_of(
         field, point, margins, jacobian, dual, gradient, unit, size, length
     )
+    rows = jnp.abs(walls.rows_without(jacobian))
+    if not field.free:
+        # What only pulls at what it holds moves nothing, and would slow the clock.
+        lost = walls.hold(margins.size)
+        lost = lost & ~jnp.any(jnp.where(size > LARGE * whole, rows, 0.0) > 0, axis=1)
+        lost = lost & jnp.any(seen & ~lost)
+        seen = seen & ~lost
+        total = jnp.sum(jnp.where(seen, dual, 0.0))
+        total = jnp.where(jnp.any(lost), jnp.maximum(total, LEAST), 1.0)
+        dual, gradient, length = dual / total, gradient / total, length * total
 
     def allowed(p):
         return walls.without(jax.vjp(field.margins, p)[1], dual)
 
     gradient = jnp.where(walls.held, allowed(point), gradient)
     force = units.norms(gradient, unit)
-    rows = jnp.abs(walls.rows_without(jacobian))
     pulled = units.norms(field.pull_sizes(dual) @ rows, unit)
     least = jnp.maximum(REST[0] * rtol, REST[1])
     rest = (force <= least * pulled) & (length * pulled > SLOW * size)
@@ -266,6 +284,7 @@ def make_frame(
         log_radius=log_radius,
         dual=dual,
         seen=seen,
+        lost=lost,
         length=length,
         margins=margins,
         jacobian=jacobian,

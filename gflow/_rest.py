@@ -16,7 +16,7 @@ import numpy as np
 from ._carry import Carry, Tolerance
 from ._compile import compiled
 from ._field import Field
-from ._frame import make_frame
+from ._frame import REST, make_frame
 from ._until import Until
 
 
@@ -30,11 +30,15 @@ times `rtol`: so far from a critical point a unit may be that rests."""
 ROUNDING = 1e-15
 """What of the pull of the samples at a unit is rounding."""
 
-ARRIVED = 1e-12
-"""The distance to a critical point, in sizes of units, that is none."""
+ARRIVED = 1e-3
+"""The distance to a critical point, in sizes of units, that is none, times `rtol`: with
+no mode that grows or drifts, the flow goes there and stays."""
 
 SEEN = 100.0
 """Modes of an amplitude above this times `rtol` are in the error of a step."""
+
+CLEAR = 10.0
+"""Modes so much larger than what is lost are known."""
 
 ALIKE, NEW = 0.5, 1e-3
 """A mode is one that was lost if so much of it is in their span; and a mode adds to the
@@ -96,8 +100,13 @@ class Modes(NamedTuple):
     smallest: float
     resting: float
 
-    def known(self, lost: np.ndarray) -> bool:
-        """Whether the amplitude of the fastest unstable mode is a known one."""
+    def known(self, lost: np.ndarray, rtol: float) -> bool:
+        """Whether the amplitude of the fastest unstable mode is a known one.
+
+        What was lost was small: of a mode that is large now it can be no great part.
+        """
+        if self.amplitude > CLEAR * SEEN * rtol:
+            return True
         among = lost.T @ self.vector if lost.size else np.zeros(1)
         return self.amplitude > self.rounding and np.linalg.norm(among) < ALIKE
 
@@ -105,11 +114,10 @@ class Modes(NamedTuple):
         """Whether the error of a step does not see the fastest unstable mode."""
         return self.rate > 0 and self.amplitude < SEEN * rtol
 
-    @property
-    def critical(self) -> bool:
+    def critical(self, rtol: float) -> bool:
         """Whether the point is critical, nothing grows, and there is no way to go."""
         still = self.rate == 0 and self.growth == 0 and not self.moves
-        return still and self.distance <= ARRIVED and self.drift == 0
+        return still and self.distance <= ARRIVED * rtol and self.drift == 0
 
     @property
     def leap(self) -> float:
@@ -126,7 +134,7 @@ class Modes(NamedTuple):
             way: How far the flow is followed at most.
             rtol: What a mode may grow to and still count for nothing.
         """
-        if self.rate == 0 or self.known(lost):
+        if self.rate == 0 or self.known(lost, rtol):
             return False
         most = max(self.amplitude, self.rounding, 1e-300)
         if not lost.size and np.log(most) + self.rate * way < np.log(rtol):
@@ -146,6 +154,10 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     # Weights that are zero and that nothing pulls at stay so, exactly.
     point, pull = np.asarray(found.pop("point")), np.asarray(found["pull"])
     live = np.flatnonzero((point != 0) | (pull != 0))
+    if not np.any(pull):  # nothing pulls at anything: it stands still for ever
+        none = np.zeros((point.size, 0))
+        zero = np.zeros(point.size)
+        return Modes(0, 0, 0, zero, none, np.inf, 0, 0, 0, False, 0, 0, 0)
     matrix = np.asarray(found.pop("matrix"))[np.ix_(live, live)]
     part = {name: np.asarray(value)[live] for name, value in found.items()}
     force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
@@ -168,7 +180,9 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     fastest = int(np.argmax(np.where(grows, values, -np.inf)))
     top = float(values[fastest]) if grows[fastest] else 0.0
     distance = np.linalg.norm(right[:, decays] @ (along[decays] / values[decays]))
-    drifts = ~(grows | decays) & (np.abs(along) > 100 * blur)
+    # What units that rest are pulled by is no drift: it is taken for none.
+    least = 2 * max(REST[0] * float(tolerance.rtol), 100 * ROUNDING)
+    drifts = ~(grows | decays) & (np.abs(along) * ROUNDING > least * blur)
     small = np.where(size < SMALL, rate, 0.0)
     fast_unit = int(np.argmax(small))
     growth, smallest = float(small[fast_unit]), float(size[fast_unit])

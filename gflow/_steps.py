@@ -70,7 +70,7 @@ def record(
     log_t: Scalar,
     end: Float[Array, " weights"],
     duals: Float[Array, "4 margins"] | None = None,
-) -> tuple[Steps, Float[Array, " margins"]]:
+) -> tuple[Steps, Float[Array, " margins"], Float[Array, " margins"]]:
     """One step as a trajectory keeps it, and the margins at its end.
 
     Args:
@@ -111,9 +111,9 @@ def record(
         log_t=log_t,
         log_radius=log_radius[-1],
         log_loss=log_loss[-1],
-        weights=duals,
+        weights=duals if field.free else duals / jnp.sum(duals, axis=1, keepdims=True),
     )
-    return step, margins[-1]
+    return step, margins[-1], duals[-1]
 
 
 def _rates(frame: Frame, s: Scalar, point: Float[Array, " weights"]):
@@ -128,7 +128,7 @@ def _rates(frame: Frame, s: Scalar, point: Float[Array, " weights"]):
     if field.clock in ("loss", "arc_length"):
         log_tau_rate = log_tau_rate - field.growth_power * log_radius
     if field.clock == "arc_length":
-        dual = field.dual_weights(margins, gauge, frame.seen)
+        dual = field.dual_weights(margins, gauge, frame.seen, frame.lost)
         gradient = jax.vjp(field.margins, unit)[1](dual)[0]
         square = jnp.dot(gradient, field.norm.direction(gradient))
         far = (field.degree - 1) * log_radius if field.polar else 0.0

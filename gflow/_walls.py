@@ -54,6 +54,11 @@ class Walls(eqx.Module):
         """The weights of units that are held."""
         return jnp.any(self.units, axis=0)
 
+    def hold(self, margins: int) -> Bool[Array, " margins"]:
+        """The margins that hold a unit."""
+        holds = self.samples[:, None] == jnp.arange(margins)[None]
+        return jnp.any(holds & jnp.any(self.units, axis=1)[:, None], axis=0)
+
     def project(self, vector: Float[Array, "*rows weights"]):
         """The part of a motion, or of each of several, that the walls allow."""
         return vector - (vector @ self.normals.T) @ self.normals

@@ -47,13 +47,16 @@ zero. Found by trial on toy problems; 1e-1 and 1e-3 do as well."""
 
 
 def predict_weights(
-    free: bool, predicted: Float[Array, " m"], last: Float[Array, " m"]
+    free: bool,
+    predicted: Float[Array, " m"],
+    last: Float[Array, " m"],
+    lost: Bool[Array, " m"],
 ) -> Float[Array, " m"]:
     """An extrapolation of dual weights, made admissible."""
     if free:
         return predicted
     positive = jnp.maximum(predicted, WEIGHT_DROP * last)
-    return positive / jnp.sum(positive)
+    return positive / jnp.sum(jnp.where(lost, 0.0, positive))
 
 
 def stage_weights(

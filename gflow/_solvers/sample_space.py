@@ -118,7 +118,8 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             s = nodes[i] * length
             base = y0 + length * (a[i] @ slopes)
             guess = frame.point(s, base + eta * (predictor[i] @ slopes))
-            q = predict_weights(frame.field.free, predictor[i] @ duals, q)
+            guessed = predictor[i] @ duals
+            q = predict_weights(frame.field.free, guessed, q, frame.lost)
             early = solver_state.stiff & (i == 1)
             point, q, model, used, ok = self._solve_stage(
                 frame, model, frame.point(s, base), guess, q, s, eta, early, ok
@@ -215,8 +216,9 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         log_radius = frame.log_radius_at(s)
 
         def exact(q, margins, mild):
-            weights = field.dual_weights(margins, log_radius, frame.seen)
-            return jnp.where(mild, weights, q)
+            # Those that are lost are not in the equations of the others.
+            weights = frame.dual_weights(margins, s)
+            return jnp.where(mild | frame.lost, weights, q)
 
         def iterate(carry):
             point, q, history, count, error, best, mark, _ = carry
@@ -234,10 +236,13 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             defect = point - base - eta * (motion - frame.rate * point)
             free = model.free_point(defect, point, q, eta, speed)
             tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * goal, 1e-2)
+            shift = margins + model.jacobian @ (free - point)
+            pulls = jnp.where(frame.lost, q, 0.0)
             new_q = stage_weights(
-                field, q, margins + model.jacobian @ (free - point), model.gram,
-                model.flat, scale, frame.seen, eta / speed, tolerance,
+                field, q - pulls, shift + eta / speed * (model.gram @ pulls),
+                model.gram, model.flat, scale, frame.seen, eta / speed, tolerance,
             )  # fmt: skip
+            new_q = jnp.where(frame.lost, q, new_q)
             mapped = free + eta / speed * (new_q @ model.response)
             residual = scaling * (mapped - point)
             error = two_norm(residual)
@@ -261,5 +266,9 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         point, q, _, count, error, _, _, mild = jax.lax.while_loop(
             unfinished, iterate, start
         )
-        q = jax.lax.cond(mild, lambda: exact(q, field.margins(point), mild), lambda: q)
+        q = jax.lax.cond(
+            mild | jnp.any(frame.lost),
+            lambda: exact(q, field.margins(point), mild),
+            lambda: q,
+        )
         return point, q, count, error
