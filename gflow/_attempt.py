@@ -229,9 +229,7 @@ def _scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar
     return jnp.where(usable & ~there.awake, found, jnp.inf)
 
 
-def _watch(
-    frame: Frame, carry, length, end, there, step, keep, slower, clock
-) -> dict:
+def _watch(frame: Frame, carry, length, end, there, step, keep, slower, clock) -> dict:
     """Whether the modes of the motion must be looked at, and what is known of them."""
     field = frame.field
     looked, longest, way = (a / clock for a in (carry.looked, carry.longest, carry.way))

@@ -16,9 +16,9 @@ from . import _kinks, _log_time
 from ._attempt import GROWTH, LONGEST, RUNNING, TERM, attempt
 from ._carry import Carry, Tolerance, strong
 from ._field import Field, two_norm
-from ._frame import make_frame, seen_margins
+from ._frame import seen_margins
 from ._log_time import StepScalars
-from ._solvers import AbstractSampleSpaceSolver
+from ._solvers import AbstractSampleSpaceSolver, first_state
 from ._steps import Sample, Steps
 from ._types import Scalar
 from ._until import Levels
@@ -43,14 +43,14 @@ def begin(
     seen = seen_margins(field, jacobian)
     dual = field.dual_weights(margins, log_radius, seen)
     _, gradient = field.negative_gradient(point, dual)
-    frame = make_frame(field, point, log_radius, dual, gradient, zero, tolerance.rtol)
+    unit, size = field.units.assign(point)
+    relative = two_norm(gradient / jnp.where(size > 0, size, 1.0))
+    relative = relative / jnp.sqrt(field.units.populated(unit))
     order = solver.error_order(TERM)
-    guess = (FIRST_STEP * tolerance.rtol) ** (1 / order) / jnp.maximum(
-        two_norm(frame.weight * frame.gradient), 1e-300
-    )
-    guess = jnp.minimum(guess, LONGEST)
+    guess = (FIRST_STEP * tolerance.rtol) ** (1 / order)
+    guess = jnp.minimum(guess / jnp.maximum(relative, 1e-300), LONGEST)
     length, controller_state = control.init(
-        TERM, zero, far, zero, guess, frame, solver.func, order
+        TERM, zero, far, zero, guess, None, solver.func, order
     )
     own = isinstance(solver, AbstractSampleSpaceSolver)
     carry = Carry(
@@ -59,7 +59,7 @@ def begin(
         dual=dual,
         gradient=gradient,
         margins=margins,
-        solver_state=solver.init(TERM, zero, zero, point, frame) if own else None,
+        solver_state=first_state(gradient, dual) if own else None,
         controller_state=controller_state,
         length=length,
         most=zero + GROWTH,

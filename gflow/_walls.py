@@ -13,6 +13,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ._field import Field
@@ -89,10 +90,9 @@ class Walls(eqx.Module):
         """A Jacobian without the pulls that hold."""
 
         def some():
-            found = jacobian
-            for unit, sample in zip(self.units, self.samples, strict=True):
-                found = found.at[sample].set(jnp.where(unit, 0.0, found[sample]))
-            return self.project(found)
+            holds = self.samples[:, None] == np.arange(len(jacobian))
+            held = holds.T.astype(float) @ self.units.astype(float) > 0
+            return self.project(jnp.where(held, 0.0, jacobian))
 
         return jax.lax.cond(jnp.any(self.units), some, lambda: jacobian)
 
@@ -134,7 +134,13 @@ def walls_of(
         first = jax.ops.segment_min(jnp.arange(point.size), unit, units.count)
         here = held & (jnp.arange(point.size) == first[unit])[None]
         score = jnp.where(here, 1 / (1 + way / sizes), 0.0)
-        best, index = jax.lax.top_k(jnp.ravel(score), most)
+
+        def nearest(score, _):
+            index = jnp.argmax(score)
+            best, score = score[index], score.at[index].set(0.0)
+            return score, (best, index)
+
+        _, (best, index) = jax.lax.scan(nearest, jnp.ravel(score), None, most)
         row, column = index // point.size, index % point.size
         same = unit[None] == unit[column][:, None]
         here = same & (best > 0)[:, None]
@@ -146,12 +152,6 @@ def walls_of(
 
 def _orthonormal(rows):
     """Rows made orthonormal one after the other; those that add nothing are zero."""
-    done = []
-    for row in rows:
-        for before in done * 2:
-            row = row - jnp.dot(before, row) * before
-        norm = jnp.sqrt(jnp.dot(row, row))
-        done.append(
-            jnp.where(norm > 1e-6, row / jnp.where(norm > 1e-6, norm, 1.0), 0.0)
-        )
-    return jnp.stack(done)
+    basis, triangle = jnp.linalg.qr(rows.T)
+    adds = jnp.abs(jnp.diagonal(triangle)) > NEW
+    return jnp.where(adds[:, None], basis.T, 0.0)

@@ -69,6 +69,16 @@ class SampleSpaceState(eqx.Module):
     growth: Float[Array, ""]
 
 
+def first_state(
+    gradient: Float[Array, " weights"], dual: Float[Array, " margins"]
+) -> SampleSpaceState:
+    """The state before the first step."""
+    any_length = jnp.asarray(jnp.inf)
+    return SampleSpaceState(
+        gradient, dual, jnp.asarray(0), jnp.asarray(False), any_length
+    )
+
+
 class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
     r"""An ESDIRK method for gradient flows, each stage solved in sample space.
 
@@ -96,10 +106,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
 
     def init(self, terms, t0, t1, y0, args):
         del terms, t0, t1, y0
-        any_length = jnp.asarray(jnp.inf)
-        return SampleSpaceState(
-            args.gradient, args.dual, jnp.asarray(0), jnp.asarray(False), any_length
-        )
+        return first_state(args.gradient, args.dual)
 
     def func(self, terms, t0, y0, args):
         return terms.vf(t0, y0, args)
