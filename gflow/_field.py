@@ -24,6 +24,7 @@ from . import _tree
 from ._flow import AbstractFlow
 from ._logs import log_mean_exp
 from ._norms import AbstractNorm, L2Norm
+from ._switches import switches
 from ._types import Scalar
 from ._units import Units, find_units
 from .nn._plain_kinks import has_kinks
@@ -70,6 +71,7 @@ class Field(eqx.Module):
         polar: Whether the point is kept at norm one beside a log-radius.
         clock: What `tau` counts, one of `CLOCKS`.
         kinked: Whether the network has kinks.
+        walled: Whether a sample may be lost slowly, as by squared ReLUs.
     """
 
     flow: AbstractFlow
@@ -81,6 +83,7 @@ class Field(eqx.Module):
     polar: bool = eqx.field(static=True)
     clock: str = eqx.field(static=True)
     kinked: bool = eqx.field(static=True)
+    walled: bool = eqx.field(static=True)
 
     def __init__(self, flow: AbstractFlow, network: PyTree, clock: str, degree: float):
         moving, self.structure = _tree.partition(network)
@@ -94,6 +97,8 @@ class Field(eqx.Module):
         )
         self.clock = clock
         self.kinked = has_kinks(network, flow.x[0])
+        slow = self.euclidean and not self.free
+        self.walled = slow and switches(network, flow.x[0])
 
     @property
     def free(self) -> bool:

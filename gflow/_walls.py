@@ -71,6 +71,8 @@ class Walls(eqx.Module):
         start, and not subtracted.
         """
         (whole,) = pullback(dual)
+        if len(self.units) == 0:
+            return whole
 
         def some():
             numbers = jnp.arange(dual.size)
@@ -88,6 +90,8 @@ class Walls(eqx.Module):
 
     def rows_without(self, jacobian: Float[Array, "margins weights"]):
         """A Jacobian without the pulls that hold."""
+        if len(self.units) == 0:
+            return jacobian
 
         def some():
             holds = self.samples[:, None] == np.arange(len(jacobian))
@@ -109,10 +113,10 @@ def walls_of(
     length: Scalar,
 ) -> Walls:
     """The walls at a point, for a step of this length."""
-    most = min(WALLS, point.size)
+    most = min(WALLS, point.size) if field.walled else 0
     zeros = jnp.zeros((most, point.size))
     none = Walls(zeros, zeros > 0, jnp.zeros(most, jnp.int64))
-    if field.free or not field.euclidean:
+    if most == 0:
         return none
     units = field.units
     heavy = (dual > HEAVY) & (jnp.abs(margins) < FLAT * jnp.max(jnp.abs(margins)))

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(gflow.__file__).parent
 # The corridor, in the order of the data: a room imports only from rooms before it.
 ROOMS: tuple[str, ...] = (
     *("_types", "_extras", "_compile", "_checks", "_tree", "nn", "data"),
-    *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree"),
+    *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree", "_switches"),
     *(
         "_units",
         "_field",
