@@ -116,13 +116,14 @@ def goes_on(flow, curve):
             raise TimeoutError
         return np.asarray(velocity(jnp.asarray(u), jnp.asarray(w)))
 
+    ends = (first, first + SOON, first + FOLDS)
     try:
-        found = scipy.integrate.solve_ivp(
-            counted,
-        (first, first + FOLDS), np.asarray(start) / size, "Radau",
-        (first, first + SOON, first + FOLDS), rtol=1e-9, atol=1e-8,
-        jac=lambda u, w: np.asarray(slopes(jnp.asarray(u), jnp.asarray(w))),
-    )  # fmt: skip
+        with np.errstate(all="ignore"):  # trial steps
+            found = scipy.integrate.solve_ivp(
+                counted, (ends[0], ends[-1]), np.asarray(start) / size, "Radau", ends,
+                rtol=1e-6, atol=1e-8,
+                jac=lambda u, w: np.asarray(slopes(jnp.asarray(u), jnp.asarray(w))),
+            )  # fmt: skip
     except TimeoutError:
         return {"reached": False}
     if not found.success:
@@ -131,9 +132,7 @@ def goes_on(flow, curve):
     fallen = float(flow.log_loss(end)) - float(
         flow.log_loss(rebuild(jnp.asarray(size * found.y[:, -1])))
     )
-    return {
-        "reached": True, "soon": soon, "moved": moved, "fallen": fallen,
-    }  # fmt: skip
+    return {"reached": True, "soon": soon, "moved": moved, "fallen": fallen}
 
 
 def confirmed(result, later):

@@ -27,6 +27,9 @@ NOISE = 1e-12, 1e-3
 """Eigenvalues below this share of the pulls in their modes are zero, or below this
 times `rtol`: so far from a critical point a unit may be that rests."""
 
+YET = 10.0
+"""How much more than their pull."""
+
 ROUNDING = 1e-15
 """What of the pull of the samples at a unit is rounding."""
 
@@ -171,6 +174,9 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     # What rounding in the rows of the matrix moves an eigenvalue by, to first order.
     doubt = np.sum(np.abs(inverse) * part["pulled"] * np.abs(right).T, axis=1)
     noise = max(NOISE[0], NOISE[1] * float(tolerance.rtol)) * doubt + 1e-300
+    # Units on their way to rest change the rates by about as much as they are pulled.
+    still = np.where(rate > 0, 0.0, np.abs(force))
+    noise = noise + YET * np.sum(np.abs(inverse) * still * np.abs(right).T, axis=1)
     along, values = inverse @ force, values.real
     blur = ROUNDING * np.abs(inverse) @ pull + 1e-300
     # The sizes of units that grow are known, and how fast they do is no mode.

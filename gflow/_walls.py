@@ -94,7 +94,7 @@ class Walls(eqx.Module):
             return jacobian
 
         def some():
-            holds = self.samples[:, None] == np.arange(len(jacobian))
+            holds = self.samples[:, None] == np.arange(len(jacobian))[None]
             held = holds.T.astype(float) @ self.units.astype(float) > 0
             return self.project(jnp.where(held, 0.0, jacobian))
 

@@ -8,6 +8,5 @@ from benchmarks import widths
 def test_a_wide_kink_is_followed_and_the_margin_does_not_fall():
     (row,) = widths.main((1e-3,))
     assert row["ok"]
-    assert row["attempts"] == row["steps"] + row["rejected"]
     assert row["smallest_increase"] >= -1e-15
     assert json.loads(json.dumps(row, allow_nan=False)) == row
