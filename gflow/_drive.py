@@ -15,6 +15,7 @@ from . import _attempt, _loop, _rest, _run
 from ._carry import controller, strong, tolerance
 from ._compile import compiled
 from ._landing import land
+from ._modes import LATEST
 from ._progress import AbstractMeter, Report
 from ._results import RESULTS
 from ._run import Run
@@ -128,18 +129,18 @@ def _at_rest(run: Run) -> RESULTS | None:
             run.verdict = f"Measured: a step of {length:.0e} moves nothing."
             return RESULTS.critical_point
     else:
-        run.verdict = _rest.in_words(found)
+        run.verdict = found.in_words()
         log_t = run.until.log_t
         end = _rest.way_to(run.until, run.field, run.carry)
         if found.unknowable(run.lost, end, run.rtol):
             return RESULTS.unresolved
         run.lost = _rest.joined(run.lost, found.fading)
         if found.critical(run.rtol):
-            if log_t is None or log_t > _rest.LATEST:
+            if log_t is None or log_t > LATEST:
                 return RESULTS.critical_point
             looked = np.inf  # the time asked for comes, and nothing else
         elif found.hidden(run.rtol) and found.known(run.lost, run.rtol):
-            longest, way = _rest.follow(found, run.rtol)
+            longest, way = found.follow(run.rtol)
         else:
             length = looked = max(length, found.leap)
             way = 1.05 * found.fades_in if np.isfinite(found.fades_in) else 0.0

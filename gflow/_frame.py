@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._field import Field, two_norm
+from ._field import Field, seen_margins, two_norm
 from ._types import Scalar
 from ._walls import Walls, walls_of
 
@@ -172,17 +172,6 @@ def frame_velocity(
 ) -> Float[Array, " weights"]:
     """The motion in a frame in Diffrax's form, for `diffrax.ODETerm`."""
     return frame.velocity(s, coordinates)
-
-
-def seen_margins(
-    field: Field, jacobian: Float[Array, "margins weights"]
-) -> Bool[Array, " margins"]:
-    """The margins that some weight moves; all, if none is or the loss is of errors.
-
-    The others pull at nothing, and must not count in the normalization of $q$.
-    """
-    seen = jnp.any(jacobian != 0, axis=1)
-    return seen | field.free | ~jnp.any(seen)
 
 
 def make_frame(

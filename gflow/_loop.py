@@ -15,8 +15,7 @@ from jaxtyping import Array, Float, Int
 from . import _kinks, _log_time
 from ._attempt import GROWTH, LONGEST, RUNNING, TERM, attempt
 from ._carry import Carry, Tolerance, strong
-from ._field import Field, two_norm
-from ._frame import seen_margins
+from ._field import Field, seen_margins, two_norm
 from ._log_time import StepScalars
 from ._solvers import AbstractSampleSpaceSolver, first_state
 from ._steps import Sample, Steps

@@ -6,8 +6,6 @@ them. So the Jacobian of the motion in the frame is formed, each unit in its own
 and its eigenvalues say what stands still, what decays, and what grows.
 """
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,6 +15,7 @@ from ._carry import Carry, Tolerance
 from ._compile import compiled
 from ._field import Field
 from ._frame import REST, make_frame
+from ._modes import SEEN, Modes
 from ._until import Until
 
 
@@ -33,19 +32,8 @@ YET = 10.0
 ROUNDING = 1e-15
 """What of the pull of the samples at a unit is rounding."""
 
-ARRIVED = 1e-3
-"""The distance to a critical point, in sizes of units, that is none, times `rtol`: with
-no mode that grows or drifts, the flow goes there and stays."""
-
-SEEN = 100.0
-"""Modes of an amplitude above this times `rtol` are in the error of a step."""
-
-CLEAR = 10.0
-"""Modes so much larger than what is lost are known."""
-
-ALIKE, NEW = 0.5, 1e-3
-"""A mode is one that was lost if so much of it is in their span; and a mode adds to the
-span if so much of it is not."""
+NEW = 1e-3
+"""A mode adds to the span of those that are lost if so much of it is not in it."""
 
 GAP = 100.0
 """Units whose sizes differ by this factor are decomposed apart."""
@@ -55,98 +43,6 @@ TURNS = 0.1
 
 SMALL = 1e-2
 """Only units below this size, against the whole network, have an escape before them."""
-
-LEAP = 0.03
-"""How far small units may grow on the first step after all others came to rest: it is
-solved as any, and only its length is guessed from their rate."""
-
-LATEST = 600.0
-"""Steps reach every log t up to this at a critical point."""
-
-FOLLOWED = 0.35
-"""The length of a step on which an unstable mode is followed, in units of its time, at
-a tolerance of 1e-6: its growth by e is then right to about 1e-6."""
-
-
-class Modes(NamedTuple):
-    r"""The motion near a point.
-
-    Attributes:
-        rate: Of the fastest unstable mode, against the frame; 0 if there is none.
-        amplitude: Of that mode, in sizes of units.
-        rounding: Below which its amplitude cannot be known.
-        vector: Of that mode, in weights, of norm one.
-        fading: The modes that grow, but less than the units that they are in, and have
-            fallen behind them below the tolerance: in weights, one a column.
-        fades_in: How soon the next one will.
-        count: How many modes are unstable.
-        distance: How far the flow would go if the modes that decay had their time.
-        drift: How fast modes that neither grow nor decay move all the same, in sizes of
-            units.
-        moves: Whether a unit that is not small grows.
-        growth: The greatest rate of growth of a small unit, in the frame.
-        smallest: The size of the unit that grows so fast, against the whole.
-        resting: The share of the largest gradient, unit by unit, in its pulls.
-    """
-
-    rate: float
-    amplitude: float
-    rounding: float
-    vector: np.ndarray
-    fading: np.ndarray
-    fades_in: float
-    count: int
-    distance: float
-    drift: float
-    moves: bool
-    growth: float
-    smallest: float
-    resting: float
-
-    def known(self, lost: np.ndarray, rtol: float) -> bool:
-        """Whether the amplitude of the fastest unstable mode is a known one.
-
-        What was lost was small: of a mode that is large now it can be no great part.
-        """
-        if self.amplitude > CLEAR * SEEN * rtol:
-            return True
-        among = lost.T @ self.vector if lost.size else np.zeros(1)
-        return self.amplitude > self.rounding and np.linalg.norm(among) < ALIKE
-
-    def hidden(self, rtol: float) -> bool:
-        """Whether the error of a step does not see the fastest unstable mode."""
-        return self.rate > 0 and self.amplitude < SEEN * rtol
-
-    def critical(self, rtol: float) -> bool:
-        """Whether the point is critical, nothing grows, and there is no way to go."""
-        still = self.rate == 0 and self.growth == 0 and not self.moves
-        return still and self.distance <= ARRIVED * rtol and self.drift == 0
-
-    @property
-    def leap(self) -> float:
-        """A step over which nothing happens but that what grows does so a little."""
-        fastest = max(self.rate, self.growth, self.drift)
-        still = fastest > 0 and not self.moves
-        return min(LEAP / fastest, self.fades_in) if still else 0.0
-
-    def unknowable(self, lost: np.ndarray, way: float, rtol: float) -> bool:
-        """Whether an unstable mode that is not known may escape before a unit does.
-
-        Args:
-            lost: The modes whose amplitudes are lost.
-            way: How far the flow is followed at most.
-            rtol: What a mode may grow to and still count for nothing.
-        """
-        if self.rate == 0 or self.known(lost, rtol):
-            return False
-        most = max(self.amplitude, self.rounding, 1e-300)
-        if not lost.size and np.log(most) + self.rate * way < np.log(rtol):
-            return False
-        if self.growth == 0:
-            return True
-        largest = max(self.amplitude, self.rounding, 1e-300)
-        earliest = -np.log(largest) / self.rate
-        return earliest < -np.log(max(self.smallest, 1e-300)) / self.growth
 
 
 def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
@@ -275,25 +171,6 @@ def _motion(field: Field, carry: Carry, tolerance: Tolerance):
     }
 
 
-def in_words(found: Modes) -> str:
-    """What was measured."""
-    facts = [f"gradient at most {found.resting:.1e} of the pulls of the samples"]
-    facts.append(f"distance to rest {found.distance:.1e}")
-    if found.rate > 0:
-        facts.append(
-            f"{found.count} unstable modes, the fastest of rate {found.rate:.4g} in "
-            f"the clock of the step, amplitude {found.amplitude:.1e}, known to "
-            f"{found.rounding:.1e}"
-        )
-    else:
-        facts.append("no unstable mode")
-    if found.growth > 0:
-        facts.append(
-            f"a unit of size {found.smallest:.1e} grows at rate {found.growth:.4g}"
-        )
-    return f"Measured: {'; '.join(facts)}."
-
-
 def way_to(until: Until, field: Field, carry: Carry) -> float:
     """How far it is to the end, in the clock of the step, where a flow rests.
 
@@ -306,9 +183,3 @@ def way_to(until: Until, field: Field, carry: Carry) -> float:
         goals.append(until.log_margin_scale / float(field.degree))
     left = [goal - float(carry.log_whole) for goal in goals if goal is not None]
     return min(left) / growth if left and growth > 0 else np.inf
-
-
-def follow(found: Modes, rtol: float) -> tuple[float, float]:
-    """The longest step that follows a hidden mode, and the way until it is seen."""
-    longest = FOLLOWED * min(1.0, (rtol / 1e-6) ** 0.2) / found.rate
-    return longest, np.log(SEEN * rtol / found.amplitude) / found.rate

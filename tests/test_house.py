@@ -43,7 +43,7 @@ ROOMS: tuple[str, ...] = (
         "_loop",
         "_run",
     ),
-    *("_rest", "_progress", "_drive", "_solve", "_extrapolate", "_descent"),
+    *("_modes", "_rest", "_progress", "_drive", "_solve", "_extrapolate", "_descent"),
     *("reference", "_limit", "_diagnostics", "_kl", "problems"),
     *("_netcdf", "plot", "testing", "experiments"),
 )

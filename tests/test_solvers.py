@@ -33,7 +33,7 @@ def fixed_step(solver, field, point, log_radius, dual, gradient, length):
         TERM, zero, length, point, frame, state, jnp.asarray(True)
     )
     inside = solver.interpolation_cls(t0=zero, t1=length, **dense).evaluate
-    step, margins = record(frame, inside, length, zero, -jnp.inf, end, state.dual)
+    step, margins, _ = record(frame, inside, length, zero, -jnp.inf, end)
     there = _arrive(frame, length, end, state.dual, state.slope, margins)
     norm = jnp.linalg.norm(there.point)
     quarter = jnp.exp(step.rates / 4) * step.nodes[0]

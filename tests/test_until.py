@@ -46,13 +46,14 @@ def test_the_last_sample_lies_on_the_level(level, target):
 @pytest.mark.parametrize(("level", "target"), [LEVELS[k] for k in (0, 4, 5, 7)])
 def test_the_landing_is_on_the_curve(level, target):
     trajectory = solve(**{level: target})
-    # The last step ends there: as accurate as others, against one much more so.
+    # The last step ends there, as accurate as others (see `test_solve_accuracy`),
+    # against a solve that is much more so.
     expected = curve("relu2", 1e-8).at(tau=trajectory.tau[-1:])
     found = trajectory.at(tau=trajectory.tau[-1:])
     for name in ("log_t", "log_radius", "log_loss"):
         a, b = getattr(found, name), getattr(expected, name)
         assert getattr(trajectory, name)[-1] == pytest.approx(a[0], rel=1e-12)
-        assert a == pytest.approx(b, rel=5e-6)
+        assert a == pytest.approx(b, rel=60e-6)
 
 
 def test_the_dense_output_of_the_last_step_is_that_of_the_curve():

@@ -195,7 +195,6 @@ def solve_weights(
         seen: The margins that count.
         eta: The length of the stage.
         tolerance: The error at which to stop.
-
     """
     m = weights.shape[0]
     diagonal = jnp.sum(gram * np.eye(m), axis=0)

@@ -100,8 +100,8 @@ def mexican_hat(
     $$4 L U^3 e^U \approx \log r, \qquad U = 1/c, \qquad \varphi = U + \pi / 2:$$
 
     about one radian while $\log r$ grows by a factor $e$. Each point of the circle is
-    a limit point. To $\log r = 10^{12}$, 2.6 turns, a solve takes some 3,000 steps, and
-    for each further power of ten three times as many. In 64 bits the end is near
+    a limit point. To $\log r = 10^{12}$, 2.6 turns, a solve takes some 5,000 steps, and
+    for each further power of ten five times as many. In 64 bits the end is near
     $10^{16}$: there the velocity is no more than the rounding of the gradient.
 
     Args:
