@@ -1,0 +1,71 @@
+"""Constants of the solver, chosen by trial: other ones must not move the answer."""
+
+import math
+
+import gflow
+import jax
+import numpy as np
+import pytest
+from gflow import Until, _attempt, _drive, _frame, _modes, _rest, _walls
+
+from benchmarks import any_start
+
+
+LOSSES = (0.6, 0.43, 0.1)
+VARIATIONS = {
+    "rest": [
+        (_frame, "REST", (3e-6, 1e-14)), (_attempt, "WAKE", (3e-4, 1e-13)),
+        (_frame, "SLOW", 3e2), (_frame, "LARGE", 3e-3),
+    ],
+    "frames": [
+        (_frame, "DECAY", 0.7), (_frame, "ALIKE", 3e-3), (_frame, "FASTEST", 0.3),
+    ],
+    "walls": [
+        (_walls, "NEAR", 1e-8), (_walls, "STIFF", 3e2), (_walls, "WALLS", 2),
+        (_walls, "HEAVY", 3e-3),
+    ],
+    "steps": [
+        (_attempt, "GROWTH", 1.7), (_attempt, "GROWTH_AT_REST", 10.0),
+        (_attempt, "LANDED", (0.02, 0.9)), (_attempt, "FAR_BELOW", 3e-3),
+    ],
+    "looks": [
+        (_attempt, "QUIET", 3e-3), (_attempt, "LONG", 1.0), (_attempt, "AGAIN", 1e3),
+        (_modes, "LEAP", 0.1), (_modes, "SEEN", 30.0), (_rest, "SEEN", 30.0),
+        (_rest, "SMALL", 3e-2), (_rest, "YET", 30.0), (_drive, "CHUNK_STEPS", 17),
+    ],
+}  # fmt: skip
+
+
+def escapes():
+    """log t of three escapes from saddles, and log t and log loss much later."""
+    flow, network = any_start.xor(1e-7, seed=0)
+    until = Until(log_margin_scale=30.0)
+    curve = gflow.solve(flow, network, until=until, rtol=1e-6, progress=False)
+    times = [
+        any_start.crossing(
+            lambda c, at=at: math.log(at) - np.asarray(c.log_loss), curve
+        )
+        for at in LOSSES
+    ]
+    return np.array([*times, float(curve.log_t[-1])])
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return escapes()
+
+
+@pytest.mark.parametrize("numbers", VARIATIONS.values(), ids=VARIATIONS)
+def test_other_constants_are_the_same_answer(numbers, expected, monkeypatch):
+    for module, name, value in numbers:
+        assert getattr(module, name) != value
+        monkeypatch.setattr(module, name, value)
+    jax.clear_caches()
+    try:
+        found = escapes()
+    finally:
+        jax.clear_caches()
+    assert not np.array_equal(found, expected)  # other steps were taken
+    # Twice what each is right to: see `test_any_start`.
+    assert np.max(np.abs(found - expected)[:-1]) <= 4e-5
+    assert abs(found[-1] / expected[-1] - 1) <= 4e-5
