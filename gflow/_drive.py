@@ -163,7 +163,7 @@ def _keep(run: Run, steps: Steps) -> None:
     before = run.start
     if run.steps:
         before = jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
-    # The last step stays, for landing on the level that ends the solve.
+    # The last steps stay, for landing on the level that ends the solve.
     first = getattr(before, run.save.name)
     last = getattr(steps, run.save.name)[-1]
     new = run.save.times > first
@@ -173,7 +173,7 @@ def _keep(run: Run, steps: Steps) -> None:
     if np.any(due):
         times = run.save.times[due]
         run.saved.append(sample(run.field, before, steps, run.save.name, times))
-    run.steps = [steps]
+    run.steps = [*(jax.tree.map(lambda a: a[-1:], s) for s in run.steps[-1:]), steps]
 
 
 def _report(run: Run) -> Report:

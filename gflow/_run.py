@@ -40,7 +40,8 @@ class Run:
         save: The times to keep, or `None` for all steps.
         start: The first sample.
         carry: The state of the loop.
-        steps: Chunks of accepted steps; the last one only, if `save` is given.
+        steps: Chunks of accepted steps; the last one and the step before it, if `save`
+            is given.
         saved: Chunks of samples at the times of `save`.
         compile_seconds: Spent on tracing and compiling.
         run_seconds: Spent on steps.

@@ -113,6 +113,21 @@ def test_save_keeps_what_at_would_find(times):
     assert saved.steps is None
 
 
+@pytest.mark.parametrize("end", [-2.0, 1.0, 3.3, 47.0, 900.0, 1e12])
+def test_save_keeps_the_end_wherever_it_is(end):
+    until = gflow.Until(log_t=end)
+    whole = gflow.solve(*problem("relu2"), until=until, progress=False)
+    saved = gflow.solve(
+        *problem("relu2"),
+        until=until,
+        save=gflow.SaveAt(log_t=np.array([-3.0, end])),
+        progress=False,
+    )
+    assert np.array_equal(saved.log_t, [-3.0, end])
+    assert saved.log_radius[-1] == pytest.approx(whole.log_radius[-1], rel=1e-12)
+    assert distance(saved, whole.at(log_t=[-3.0, end])).max() <= 1e-12
+
+
 def test_save_keeps_the_start():
     saved = gflow.solve(
         *problem("relu2"),
