@@ -137,8 +137,11 @@ class Trajectory(eqx.Module):
             output.
 
         Raises:
-            ValueError: If the trajectory has no dense output, as in `at`.
+            ValueError: If `parts` is not a positive integer, or the trajectory has no
+                dense output, as in `at`.
         """
+        if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
+            raise ValueError(f"`parts` must be a positive integer, but is {parts!r}.")
         if self.steps is None:
             raise ValueError("`refined` needs the dense output, as `at` does.")
         samples = refine(self.field, initial_sample(self), self.steps, parts)

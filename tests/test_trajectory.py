@@ -113,6 +113,14 @@ def test_save_keeps_what_at_would_find(times):
     assert saved.steps is None
 
 
+def test_parts_of_steps_are_counted():
+    for parts in (0, -1, 2.0, True):
+        with pytest.raises(ValueError, match="`parts` must be a positive integer"):
+            curve("relu2").refined(parts)
+    with pytest.raises(ValueError, match="`refined` needs the dense output"):
+        curve("relu2").at(tau=0.5).refined(2)
+
+
 @pytest.mark.parametrize("end", [-2.0, 1.0, 3.3, 47.0, 900.0, 1e12])
 def test_save_keeps_the_end_wherever_it_is(end):
     until = gflow.Until(log_t=end)
