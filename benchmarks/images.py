@@ -36,18 +36,16 @@ COLUMNS += ("log_t", "normalized_margin", "alignment", "seconds", "ok", "missed"
 MOMENTS = 120
 
 
-def problem(samples, channels, width, eps):
+def problem(samples, channels, width):
     """The flow on so many digits, and the network it starts from."""
     x, y = gflow.data.digits(tuple(range(10)), samples=samples)
-    network = gflow.nn.ConvNet(
-        (8, 8), channels, (width,), 10, pool="max", eps=eps, key=jr.key(0)
-    )
+    network = gflow.nn.ConvNet((8, 8), channels, (width,), 10, key=jr.key(0))
     return gflow.GradientFlow(gflow.CrossEntropy(), x, y), network
 
 
-def measure(samples, channels, width, eps, rtol, log_t):
+def measure(samples, channels, width, rtol, log_t):
     """The row of a run, and the run at moments even in log log t."""
-    flow, network = problem(samples, channels, width, eps)
+    flow, network = problem(samples, channels, width)
     until = gflow.Until(log_t=log_t)
     # The first call compiles, so that what it says of seconds is without that.
     curve = gflow.solve(flow, network, until=until, rtol=rtol, progress=False)
@@ -55,7 +53,7 @@ def measure(samples, channels, width, eps, rtol, log_t):
     moments = curve.at(log_t=log_times)
     margins = smoothed(flow, curve)
     row = {
-        "case": f"ConvNet {channels}, {width} on {samples} digits, eps {eps:g}",
+        "case": f"ConvNet {channels}, {width} on {samples} digits",
         "rtol": rtol,
         "weights": curve.steps.rates.shape[1],
         "margins": 9 * samples,
@@ -114,13 +112,11 @@ def draw(moments):
     return figure
 
 
-def main(
-    samples=100, channels=(8, 16), width=32, eps=1e-2, rtol=1e-5, log_t=1e6, figure=None
-):
+def main(samples=100, channels=(8, 16), width=32, rtol=1e-5, log_t=1e6, figure=None):
     """Measure one run, print its row, draw it, and return the rows."""
     jax.config.update("jax_enable_x64", True)
     _bench.emit(_bench.versions())
-    row, moments = measure(samples, tuple(channels), width, eps, rtol, log_t)
+    row, moments = measure(samples, tuple(channels), width, rtol, log_t)
     limits = {"seconds": SECONDS} if log_t >= 1e6 else {}
     rows = [_bench.emit(_bench.judged(row, **limits))]
     if figure is not None:
@@ -132,7 +128,6 @@ def main(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=100, help="images, at most 1797")
-    parser.add_argument("--eps", type=float, default=1e-2, help="the width of kinks")
     parser.add_argument("--rtol", type=float, default=1e-5, help="relative tolerance")
     parser.add_argument("--figure", default=FIGURE, help="where the picture goes")
     main(**vars(parser.parse_args()))

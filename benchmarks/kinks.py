@@ -1,10 +1,8 @@
 """At the limit of a ReLU network: is it a KKT point, and who can see that?
 
-The toy problem of 20 points and 10 ReLUs, kinks smoothed over a width `eps`, followed
-to R = 1e130. The limit lies on kinks, where the flow slides. There the KKT residual of
-the exact network goes to zero with the minimum-norm element of Clarke's
-subdifferential, and not with the one-sided gradient that JAX takes. What is left is
-O(eps).
+The toy problem of 20 points and 10 ReLUs, followed to R = 1e130. The limit lies on
+kinks, where the flow slides. There the KKT residual goes to zero with the minimum-norm
+element of Clarke's subdifferential, and not with the one-sided gradient that JAX takes.
 
     python -m benchmarks.kinks           # from the root of the repository
 """
@@ -30,46 +28,43 @@ from benchmarks import _bench
 
 
 FIGURE = Path(__file__).parent / "figures" / "kinks.png"
-WIDTHS = (1e-5, 1e-7)
 COLUMNS = ("case", "steps", "rejected", "free", "sliding", "jax", "min_norm", "best")
 COLUMNS += ("solve_seconds", "seconds", "ok", "missed")
-BLUES, ORANGE, GRAY = ("#6baed6", "#08519c"), "#d95f02", "#555555"
+BLUE, ORANGE, GRAY = "#08519c", "#d95f02", "#555555"
 
 
-def toy(eps):
+def toy():
     """The points and weights of `gflow.problems.relu2`, with plain ReLUs."""
     flow, network = gflow.problems.relu2()
     assert isinstance(network, gflow.nn.MLP)
-    return flow, gflow.nn.MLP.from_weights(network.weights, power=1, eps=eps)
+    return flow, gflow.nn.MLP.from_weights(network.weights, power=1)
 
 
 def residuals(flow, curve, elements):
-    """Stationarity of the exact network: by JAX's gradient, and by given elements."""
+    """Stationarity by JAX's gradient, and by given elements."""
 
     def both(network, log_radius, weights, element):
-        exact = gflow.nn.with_eps(network, 0.0)
-        one_sided = gflow.kkt_residual(flow, exact, log_radius, weights)
-        shortest = gflow.kkt_residual(flow, exact, log_radius, weights, element)
+        one_sided = gflow.kkt_residual(flow, network, log_radius, weights)
+        shortest = gflow.kkt_residual(flow, network, log_radius, weights, element)
         return one_sided.stationarity, shortest.stationarity
 
     found = curve.map(both, curve.log_radius, curve.weights, elements)
     return [np.asarray(array) for array in found]
 
 
-def measure(eps, log10_scale):
-    """The row of one width, and what is drawn of it."""
-    flow, network = toy(eps)
+def measure(log10_scale):
+    """The row of a run, and what is drawn of it."""
+    flow, network = toy()
     end = gflow.Until(log_margin_scale=log10_scale * math.log(10))
     curve = gflow.solve(flow, network, until=end, rtol=1e-6, progress=False)
     find = functools.partial(gflow.min_norm_subgradients, flow, curve)
     find()
     seconds, _, found = _bench.timed(find)
     one_sided, shortest = residuals(flow, curve, found.element)
-    best = gflow.clarke_kkt_residual(flow, last(curve), within=100 * eps)
-    opened = np.asarray(found.gates[0][-1, ..., 1])
+    best = gflow.clarke_kkt_residual(flow, last(curve), within=1e-6)
+    opened = np.asarray(found.gates[-1])
     row = {
-        "case": f"toy ReLU, eps {eps:g}, R = 1e{log10_scale:g}",
-        "eps": eps,
+        "case": f"toy ReLU, R = 1e{log10_scale:g}",
         "samples": len(curve.tau),
         "steps": curve.stats["steps"],
         "rejected": curve.stats["rejected"],
@@ -93,49 +88,36 @@ def last(curve):
     )
 
 
-def draw(curves):
+def draw(scale, one_sided, shortest):
     """The residuals against the scale of the margins."""
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     ax = figure.subplots()
-    for color, (eps, (scale, one_sided, shortest)) in zip(
-        BLUES[-len(curves) :], curves.items(), strict=True
-    ):
-        if eps == min(curves):
-            ax.plot(scale, one_sided, color=ORANGE, lw=2.2)
-            where = (scale[-1], 1.35 * one_sided[-1], "JAX's gradient")
-            ax.text(*where, color=ORANGE, fontsize=13, ha="right")
-        ax.plot(scale, shortest, color=color, lw=2.2)
-        power = f"$10^{{{round(math.log10(eps))}}}$"
-        where = (
-            scale[-1],
-            0.75 * shortest[-1],
-            f"minimum norm, kinks of width {power}",
-        )
-        ax.text(*where, color=color, fontsize=13, ha="right", va="top")
+    lines = (one_sided, ORANGE, "JAX's gradient"), (shortest, BLUE, "minimum norm")
+    for values, color, name in lines:
+        ax.plot(scale, values, color=color, lw=2.2)
+        where = (scale[-1], 1.35 * values[-1], name)
+        ax.text(*where, color=color, fontsize=13, ha="right")
     ax.set_yscale("log")
-    ax.set_xlim(0, max(scale[-1] for scale, *_ in curves.values()))
-    ax.set_ylim(4e-8, 10)
+    ax.set_xlim(0, scale[-1])
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"$10^{{{v:g}}}$"))
     ax.yaxis.set_minor_locator(ticker.NullLocator())
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=13, length=4)
     ax.set_xlabel(r"$R = |w|^2$", fontsize=14)
-    ax.set_title("KKT residual of the exact ReLU network", loc="left", fontsize=15)
+    ax.set_title("KKT residual of a ReLU network", loc="left", fontsize=15)
     ax.set_title("20 points, 10 ReLUs", loc="right", fontsize=13, color=GRAY)
     return figure
 
 
-def main(widths=WIDTHS, log10_scale=130, figure=None):
-    """Measure each width, print a row for each, draw, and return the rows."""
+def main(log10_scale=130, figure=None):
+    """Measure a run, print its row, draw it, and return the rows."""
     jax.config.update("jax_enable_x64", True)
     _bench.emit(_bench.versions())
-    rows, curves = [], {}
-    for eps in widths:
-        row, curves[eps] = measure(eps, log10_scale)
-        limits = {"min_norm": 1e-6} if eps <= 1e-7 and log10_scale >= 130 else {}
-        rows.append(_bench.emit(_bench.judged(row, **limits)))
+    row, drawn = measure(log10_scale)
+    limits = {"min_norm": 1e-6} if log10_scale >= 130 else {}
+    rows = [_bench.emit(_bench.judged(row, **limits))]
     if figure is not None:
-        draw(curves).savefig(figure, dpi=160)
+        draw(*drawn).savefig(figure, dpi=160)
     _bench.table(rows, COLUMNS)
     return rows
 

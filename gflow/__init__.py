@@ -61,7 +61,6 @@ from ._diagnostics import (
     turning as turning,
 )
 from ._drive import SolveError as SolveError
-from ._extrapolate import Extrapolation as Extrapolation, extrapolate as extrapolate
 from ._flow import GradientFlow as GradientFlow, SteepestFlow as SteepestFlow
 from ._kl import (
     Desingularization as Desingularization,
@@ -86,4 +85,3 @@ from ._solvers import (
 )
 from ._trajectory import Trajectory as Trajectory
 from ._until import SaveAt as SaveAt, Until as Until
-from .nn import KinkWarning as KinkWarning

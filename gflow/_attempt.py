@@ -9,15 +9,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from . import _kinks, _log_time
+from . import _log_time
 from ._carry import Carry, Tolerance, strong
 from ._field import Field, two_norm
 from ._frame import LOG_GROWTH, WAKE, Frame, frame_velocity, make_frame
 from ._landing import share_before
+from ._slides import free_gradient, troubled, with_gates
 from ._solvers import AbstractSampleSpaceSolver, gradients_per_attempt
 from ._steps import Steps, record
 from ._types import Scalar
 from ._until import LEVELS, Levels
+from ._watch import LONGEST, watch
 
 
 TERM = dfx.ODETerm(frame_velocity)
@@ -32,21 +34,8 @@ between failure and growth."""
 FAR_BELOW = 1e-3
 """An error this far below the tolerance lets steps grow as at rest."""
 
-QUIET = 1e-2
-"""Where units move less than this on a step, frames apart, its error says nothing of
-unstable modes that are too small to be seen."""
-
 MOVED = 1e-6
 """A step moves a unit by this much of its size, or its slope is taken anew."""
-
-FAR = 0.1
-"""Units that have moved so far may be at another rest."""
-
-LONG = 0.3
-"""Steps of this many times of the fastest unit may damp what they do not see."""
-
-AGAIN = 1e4
-"""Modes are looked at again where steps have become so much longer."""
 
 LANDED = 0.01, 0.95
 """A step that meets a level between these shares of it is repeated, only that long:
@@ -55,21 +44,19 @@ between its ends the curve has the error of the dense output, which is larger.""
 BEYOND = 1e-3
 """By which share it is longer, to reach the level in spite of its own error."""
 
-STANDING = 1e-3
-"""Steps of this share of the longest are looked at whatever moves."""
-
-LONGEST = 1e280
-"""The longest step: where nothing moves, steps would grow past all bounds."""
-
 SHORTEST = 1e-20
 """The shortest way, unit by unit, that is worth a step."""
+
+RESUME = 0.5
+"""After one that was cut short steps are as long again, but for this factor."""
 
 VANISHED = -1e4
 r"""$L \rho$ below which a flow that still shrinks never comes back."""
 
 RUNNING = 0
-UNDERFLOW, RESTING, VANISHING, LANDING = (len(LEVELS) + k for k in (1, 2, 3, 4))
-"""Ways to stop beside `LEVELS`, which are 1, 2, ...; the last to go on, less far."""
+UNDERFLOW, RESTING, VANISHING, LANDING, KINKED = range(len(LEVELS) + 1, len(LEVELS) + 6)
+"""Ways to stop beside `LEVELS`, which are 1, 2, ...; the last two to go on, less far,
+and with other gates."""
 
 
 class Arrival(NamedTuple):
@@ -89,6 +76,10 @@ class Arrival(NamedTuple):
     margins: Float[Array, " margins"]
     awake: Bool[Array, ""]
 
+    def unit(self, field: Field) -> Float[Array, " weights"]:
+        """The point, brought back to norm one beside a log-radius."""
+        return self.point / two_norm(self.point) if field.polar else self.point
+
 
 def attempt(
     field: Field,
@@ -100,6 +91,7 @@ def attempt(
 ) -> tuple[Carry, Steps, Bool[Array, ""]]:
     """One step, accepted or not: the new carry, the step, and whether it was kept."""
     zero = jnp.zeros(())
+    field = with_gates(field, carry.gates)
     length = jnp.minimum(carry.length, carry.longest)
     frame = make_frame(
         field, carry.point, carry.log_radius, carry.dual, carry.gradient, length,
@@ -130,13 +122,7 @@ def attempt(
         zero, length, jnp.ones(()), jnp.ones(()), frame, scaled * tolerance.rtol,
         solver.error_order(TERM), carry.controller_state,
     )  # fmt: skip
-    next_length, kink = to - from_, carry.kink
-    if own and field.kinked:
-        next_length, kink = _kinks.next_length(
-            _kinks.kink_table(solver.table.nodes, solver.table.error),
-            kink, keep, length, next_length, GROWTH, scaled,
-            frame.weight[None] * dense_info["k"],
-        )  # fmt: skip
+    next_length = to - from_
     if own:
         longest = jnp.maximum(solver_state.growth, SHRINK) * length
         next_length = jnp.where(keep, jnp.minimum(next_length, longest), next_length)
@@ -150,6 +136,9 @@ def attempt(
     next_length = jnp.minimum(next_length, most)
     tiny = next_length * two_norm(frame.weight * frame.pulled) < SHORTEST
     next_length = jnp.minimum(next_length * slower, LONGEST)
+    # After a step that was cut short at a kink.
+    again = jnp.where(keep, RESUME * carry.resume * slower / clock, 0.0)
+    next_length = jnp.maximum(next_length, again)
     reached = _reached(levels, field, step, there)
     part = jax.lax.cond(
         keep & (reached > 0),
@@ -157,9 +146,18 @@ def attempt(
         lambda: zero,
     )
     far = (part > LANDED[0]) & (part < LANDED[1])
-    watched = _watch(frame, carry, length, end, there, step, keep, slower, clock)
+    watched = watch(frame, carry, length, end, there, step, keep, slower, clock)
     status = jnp.where((reached == 0) & watched["unseen"], RESTING, reached)
     stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)
+    turned = jnp.asarray(False)
+    if field.kinks.count > 0:
+        turned = keep & jax.lax.cond(
+            keep & ~far,
+            lambda: troubled(
+                field, there.unit(field), step.log_radius, there.margins, there.dual
+            ),
+            lambda: jnp.asarray(False),
+        )
     new = _moved(field, carry, there, step, solver_state, keep)
     new |= {name: watched[name] for name in ("looked", "strayed", "longest", "way")}
     new |= {
@@ -171,8 +169,14 @@ def attempt(
         "failed": carry.failed + (outcome != dfx.RESULTS.successful),
         # The frame, its curvature, and six forward passes of a third each.
         "gradients": carry.gradients + spent + 6,
-        "status": jnp.where(keep & (status > 0), status, stuck),
-        "kink": kink,
+        "status": jnp.where(
+            turned, KINKED, jnp.where(keep & (status > 0), status, stuck)
+        ),
+        "gates": carry.gates,
+        "reached": status,
+        "growth": frame.log_growth(there.point),
+        "tried": length * clock,
+        "resume": jnp.where(keep, 0.0, carry.resume),
         "landing": carry.landing,
     }
     shorter = eqx.tree_at(
@@ -190,7 +194,7 @@ def attempt(
 def _arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:
     """The dual weights and negative gradient at the end, and whether a unit woke up."""
     field, point = frame.field, frame.point(length, end)
-    _, gradient = field.negative_gradient(point, dual)
+    gradient = free_gradient(field, point, dual)
     awake = jnp.asarray(False)
     if slope is not None and field.euclidean:
         motion = frame.point(length, slope) + frame.rate * point
@@ -229,38 +233,13 @@ def _scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar
     return jnp.where(usable & ~there.awake, found, jnp.inf)
 
 
-def _watch(frame: Frame, carry, length, end, there, step, keep, slower, clock) -> dict:
-    """Whether the modes of the motion must be looked at, and what is known of them."""
-    field = frame.field
-    looked, longest, way = (a / clock for a in (carry.looked, carry.longest, carry.way))
-    moved = two_norm(frame.weight * (end - frame.start))
-    strayed = carry.strayed + jnp.where(keep, moved, 0.0)
-    anew = (strayed > FAR) | ((way > 0) & keep & (way <= length))
-    way = way - jnp.where(keep & (way > 0), length, 0.0)
-    looked = jnp.where(anew, 0.0, looked)
-    fastest = jnp.max(frame.pulled / frame.size)
-    long = (length * fastest > LONG) | (length > STANDING * LONGEST)
-    quiet = keep & (moved < QUIET) & long
-    scale = field.scale(there.margins, step.log_radius)
-    quiet = quiet & field.euclidean & field.mild(there.margins, scale)
-    unseen = quiet & ((length > AGAIN * looked) | (length > 0.5 * LONGEST))
-    known = looked > 0
-    return {
-        "unseen": unseen,
-        "looked": looked * slower,
-        "strayed": jnp.where(known & ~unseen, strayed, 0.0),
-        "longest": jnp.where(known, longest * slower, jnp.inf),
-        "way": jnp.where(known, way * slower, 0.0),
-    }
-
-
 def _moved(
     field: Field, carry: Carry, there: Arrival, step: Steps, state, keep
 ) -> dict:
     """Where the flow is after an attempt, as parts of a carry."""
     point, log_radius = there.point, carry.log_radius
     if field.polar:
-        point, log_radius = point / two_norm(point), step.log_radius
+        point, log_radius = there.unit(field), step.log_radius
     stayed_state = carry.solver_state
     if state is not None:  # what a failed step has learned of the stiffness
         learned = (state.stiff, state.gradients)

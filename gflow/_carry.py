@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from ._kinks import KinkAhead
+from ._sides import Gates
 from ._types import Scalar
 
 
@@ -37,7 +37,11 @@ class Carry(eqx.Module):
         failed: Steps whose stages did not converge.
         gradients: Gradient-equivalents spent.
         status: Why the loop stopped.
-        kink: What is known of a kink ahead.
+        gates: Of the field from here on.
+        reached: What `status` is once wrong gates at the end of a step are set right.
+        growth: The logarithm of the clock of growth at the end of the last step.
+        tried: The length of the last attempt.
+        resume: The length of a step before it was cut short at a kink; or zero.
         landing: The length of a step that ends where the flow meets a level.
     """
 
@@ -62,7 +66,11 @@ class Carry(eqx.Module):
     failed: Int[Array, ""]
     gradients: Scalar
     status: Int[Array, ""]
-    kink: KinkAhead
+    gates: Gates
+    reached: Int[Array, ""]
+    growth: Scalar
+    tried: Scalar
+    resume: Scalar
     landing: Scalar
 
 

@@ -11,14 +11,15 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from . import _attempt, _loop, _rest, _run
-from ._carry import controller, strong, tolerance
+from . import _attempt, _events, _loop, _rest, _run
+from ._carry import Carry, controller, strong, tolerance
 from ._compile import compiled
 from ._landing import land
 from ._modes import LATEST
 from ._progress import AbstractMeter, Report
 from ._results import RESULTS
 from ._run import Run
+from ._slides import with_gates
 from ._steps import Sample, Steps, join, sample
 from ._trajectory import Trajectory, trajectory
 from ._until import Levels
@@ -76,10 +77,12 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
             if early is not None or int(run.carry.status) != _attempt.RUNNING:
                 break
             began = time.perf_counter()
-            run.carry, rows, count = advance(chunk, min(2 * chunk, left))
+            run.carry, before, rows, count = advance(chunk, min(2 * chunk, left))
+            steps = _loop.unpack(np.asarray(rows)[: int(count)], run.carry)
+            if int(run.carry.status) == _attempt.KINKED:
+                steps = _settle(run, before, steps)
             seconds = time.perf_counter() - began
             run.run_seconds += seconds
-            steps = _loop.unpack(np.asarray(rows)[: int(count)], run.carry)
             _keep(run, steps)
             shown.update(_report(run))
             if seconds < CHUNK_SECONDS:
@@ -120,7 +123,9 @@ def _reason_to_stop(run: Run, left: int, interrupted: bool) -> RESULTS | None:
 def _at_rest(run: Run) -> RESULTS | None:
     """What the modes of a flow that seems to rest say; if to go on, how."""
     began = time.perf_counter()
-    found = _rest.modes(run.field, run.carry, tolerance(run.rtol, run.atol))
+    found = _rest.modes(
+        with_gates(run.field, run.carry.gates), run.carry, tolerance(run.rtol, run.atol)
+    )
     run.run_seconds += time.perf_counter() - began
     length = looked = float(run.carry.length)
     longest, way = np.inf, 0.0
@@ -132,14 +137,15 @@ def _at_rest(run: Run) -> RESULTS | None:
         run.verdict = found.in_words()
         log_t = run.until.log_t
         end = _rest.way_to(run.until, run.field, run.carry)
-        if found.unknowable(run.lost, end, run.rtol):
+        early = found.early(length)
+        if not early and found.unknowable(run.lost, end, run.rtol):
             return RESULTS.unresolved
         run.lost = _rest.joined(run.lost, found.fading)
         if found.critical(run.rtol):
             if log_t is None or log_t > LATEST:
                 return RESULTS.critical_point
             looked = np.inf  # the time asked for comes, and nothing else
-        elif found.hidden(run.rtol) and found.known(run.lost, run.rtol):
+        elif found.hidden(run.rtol) and (early or found.known(run.lost, run.rtol)):
             longest, way = found.follow(run.rtol)
         else:
             length = looked = max(length, found.leap)
@@ -153,6 +159,23 @@ def _at_rest(run: Run) -> RESULTS | None:
     return None
 
 
+def _settle(run: Run, before: Carry, steps: Steps) -> Steps:
+    """Set right the gates that are wrong after the last of these steps."""
+    first = jax.tree.map(lambda a: a[:-1], steps)
+    last = jax.tree.map(lambda a: a[-1:], steps)
+    start = jax.tree.map(lambda a: a[-1:], join(_last_sample(run), first))
+    carry, keep = _events.settle(run, before, run.carry, last, start)
+    run.note_gates(carry.gates, float((last if keep else start).tau[-1]))
+    run.carry = carry
+    return steps if keep else first
+
+
+def _last_sample(run: Run) -> Sample:
+    if not run.steps:
+        return run.start
+    return jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
+
+
 def _keep(run: Run, steps: Steps) -> None:
     """File a chunk of steps; with `save`, only what it asks for."""
     if steps.tau.size == 0:
@@ -160,9 +183,7 @@ def _keep(run: Run, steps: Steps) -> None:
     if run.save is None:
         run.steps.append(steps)
         return
-    before = run.start
-    if run.steps:
-        before = jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
+    before = _last_sample(run)
     # The last steps stay, for landing on the level that ends the solve.
     first = getattr(before, run.save.name)
     last = getattr(steps, run.save.name)[-1]
@@ -226,8 +247,11 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         "run_seconds": run.run_seconds,
         "stopped_by": met,
         "verdict": run.verdict if early is not None else None,
+        "events": len(run.gates) - 1,
+        "slides": int(np.sum(np.asarray(run.carry.gates.slides) >= 0)),
     }
-    return trajectory(run.field, samples, result, stats, steps), message
+    field = with_gates(run.field, run.carry.gates)
+    return trajectory(field, samples, result, stats, steps, run.gates), message
 
 
 def _requested(run: Run, last: Steps) -> Sample:

@@ -12,22 +12,23 @@ $q$ is minus the errors.
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Num, PyTree
 
 from . import _tree
 from ._flow import AbstractFlow
+from ._gates import Kinks, find_kinks, frozen
 from ._logs import log_mean_exp
 from ._norms import AbstractNorm, L2Norm
+from ._rows import rows_of
+from ._sides import Gates, is_straight, no_gates, recorded
 from ._switches import switches
 from ._types import Scalar
 from ._units import Units, find_units
-from .nn._plain_kinks import has_kinks
 
 
 SCALE_CAP = 1e10
@@ -59,7 +60,7 @@ class Shape:
 
 
 class Field(eqx.Module):
-    r"""The vector field of one network's flow.
+    r"""The vector field of one network's flow, smooth at given gates.
 
     Attributes:
         flow: Data and loss.
@@ -70,7 +71,9 @@ class Field(eqx.Module):
         norm: In which the flow is steepest.
         polar: Whether the point is kept at norm one beside a log-radius.
         clock: What `tau` counts, one of `CLOCKS`.
-        kinked: Whether the network has kinks.
+        kinks: What kinks the network has on one sample.
+        straight: Whether each $u$ is linear in the weights that it depends on.
+        gates: Which sides of its kinks the field is smooth beyond.
         walled: Whether a sample may be lost slowly, as by squared ReLUs.
     """
 
@@ -82,8 +85,10 @@ class Field(eqx.Module):
     norm: AbstractNorm
     polar: bool = eqx.field(static=True)
     clock: str = eqx.field(static=True)
-    kinked: bool = eqx.field(static=True)
+    kinks: Kinks = eqx.field(static=True)
+    straight: bool = eqx.field(static=True)
     walled: bool = eqx.field(static=True)
+    gates: Gates
 
     def __init__(self, flow: AbstractFlow, network: PyTree, clock: str, degree: float):
         moving, self.structure = _tree.partition(network)
@@ -96,9 +101,15 @@ class Field(eqx.Module):
             not math.isnan(degree) and flow.kind != "targets" and self.euclidean
         )
         self.clock = clock
-        self.kinked = has_kinks(network, flow.x[0])
-        slow = self.euclidean and not self.free
+        self.kinks = find_kinks(flow.sample_margins, network, flow.x[0], flow.y[0])
+        slow = self.euclidean and not self.free and self.kinks.count == 0
         self.walled = slow and switches(network, flow.x[0])
+        point = jnp.asarray(_tree.vector(network))
+        self.gates = no_gates(flow.samples, self.kinks.count, point.size)
+        self.straight = True
+        if self.kinks.count > 0:
+            self.gates = recorded(self, point)
+            self.straight = is_straight(self, point)
 
     @property
     def free(self) -> bool:
@@ -131,15 +142,32 @@ class Field(eqx.Module):
         ]
         return eqx.combine(jax.tree.unflatten(tree, shaped), self.structure)
 
+    def sample(
+        self,
+        point: Float[Array, " weights"],
+        on: Bool[Array, " kinks"] | Float[Array, " kinks"],
+        x: Float[Array, "*features"],
+        y: Num[Array, "*outputs"],
+    ) -> tuple[Float[Array, " rivals"], Float[Array, " kinks"]]:
+        """Margins and kink functions $u$ of one sample, for gates that may be mixed."""
+        network, margins = self.network(point), self.flow.sample_margins
+        return frozen(margins, self.kinks, on, network, x, y)
+
     def margins(self, point: Float[Array, " weights"]) -> Float[Array, " margins"]:
         """The margins at this point, for log-radius 0; errors under the square loss."""
-        return self.flow.margins(self.network(point))
+        each = jax.vmap(self.sample, (None, 0, 0, 0))
+        return jnp.ravel(each(point, self.gates.on, self.flow.x, self.flow.y)[0])
 
     def jacobian(
         self, point: Float[Array, " weights"]
     ) -> tuple[Float[Array, " margins"], Float[Array, "margins weights"]]:
         """Margins and their derivatives, for the cost of one gradient a margin."""
-        return margin_jacobian(self.flow, self.network, point)
+
+        def margins(point, *sample):
+            return self.sample(point, *sample)[0]
+
+        samples = (self.gates.on, self.flow.x, self.flow.y)
+        return rows_of(margins, self.flow.rivals, point, samples)
 
     def negative_gradient(
         self, point: Float[Array, " weights"], dual: Float[Array, " margins"]
@@ -156,12 +184,9 @@ class Field(eqx.Module):
         """The Hessian of each margin times a direction of its own."""
         flow = self.flow
 
-        def one(x, y, rows):
+        def one(on, x, y, rows):
             def gradients(point):
-                def margins(p):
-                    return flow.sample_margins(self.network(p), x, y)
-
-                return jax.jacrev(margins)(point)
+                return jax.jacrev(lambda p: self.sample(p, on, x, y)[0])(point)
 
             def each(row, index):
                 return jax.jvp(gradients, (point,), (row,))[1][index]
@@ -169,7 +194,8 @@ class Field(eqx.Module):
             return jax.vmap(each)(rows, jnp.arange(flow.rivals))
 
         rows = directions.reshape(flow.samples, flow.rivals, point.size)
-        return jax.vmap(one)(flow.x, flow.y, rows).reshape(directions.shape)
+        bent = jax.vmap(one)(self.gates.on, flow.x, flow.y, rows)
+        return bent.reshape(directions.shape)
 
     def scale(self, margins: Float[Array, " margins"], log_radius: Scalar) -> Scalar:
         """$R$, capped by `SCALE_CAP`, for margins of this size."""
@@ -245,36 +271,11 @@ def seen_margins(
     return seen | field.free | ~jnp.any(seen)
 
 
-def margin_jacobian(
-    flow: AbstractFlow, network: Callable, point: Float[Array, " weights"]
-) -> tuple[Float[Array, " margins"], Float[Array, "margins weights"]]:
-    """Margins and their gradients at a point, `network` making networks of points."""
-
-    def margins(point, x, y):
-        return flow.sample_margins(network(point), x, y)
-
-    def one(point, x, y):
-        if flow.rivals == 1:
-            z, row = jax.value_and_grad(lambda p: margins(p, x, y)[0])(point)
-            return z[None], row[None]
-        z, pullback = jax.vjp(lambda p: margins(p, x, y), point)
-        return z, jax.vmap(pullback)(jnp.eye(flow.rivals))[0]
-
-    z, rows = jax.vmap(one, in_axes=(None, 0, 0))(point, flow.x, flow.y)
-    return jnp.ravel(z), rows.reshape(-1, point.size)
-
-
-def flat_parameters(network: PyTree) -> Float[np.ndarray, " weights"]:
-    """The parameters of a network as one vector."""
-    leaves = jax.tree.leaves(_tree.parameters(network))
-    return np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
-
-
 def start_of(
     field: Field, network: PyTree
 ) -> tuple[Float[Array, " weights"], Float[Array, ""]]:
     """The point and log-radius of a network; safe down to norms of 1e-300."""
-    vector = flat_parameters(network)
+    vector = _tree.vector(network)
     if not field.polar:
         return jnp.asarray(vector), jnp.zeros(())
     largest = np.max(np.abs(vector))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._field import Field, seen_margins, two_norm
+from ._slides import projector
 from ._types import Scalar
 from ._walls import Walls, walls_of
 
@@ -138,16 +139,18 @@ class Frame(eqx.Module):
     ) -> tuple[Float[Array, " margins"], Float[Array, " weights"]]:
         r"""The margins, and $J^\top q / \Lambda$, of what may move."""
         margins, pullback = jax.vjp(self.field.margins, point)
-        gradient = self.field.norm.direction(self.walls.without(pullback, dual))
+        pull = projector(self.field, point)(self.walls.without(pullback, dual))
+        gradient = self.field.norm.direction(pull)
         motion = gradient * jnp.exp(-self.log_speed(point))
         return margins, jnp.where(self.rest, 0.0, motion)
 
     def free_jacobian(
-        self, jacobian: Float[Array, "margins weights"]
+        self, point: Float[Array, " weights"], jacobian: Float[Array, "margins weights"]
     ) -> Float[Array, "margins weights"]:
-        """The derivatives of the margins in what may move."""
+        """The derivatives of the margins at a point in what may move."""
         rest = jnp.broadcast_to(self.rest, jacobian.shape)
-        return jnp.where(rest, 0.0, self.walls.rows_without(jacobian))
+        rows = projector(self.field, point)(self.walls.rows_without(jacobian))
+        return jnp.where(rest, 0.0, rows)
 
     def velocity(
         self, s: Scalar, coordinates: Float[Array, " weights"]
@@ -200,7 +203,7 @@ def make_frame(
     walls = walls_of(
         field, point, margins, jacobian, dual, gradient, unit, size, length
     )
-    rows = jnp.abs(walls.rows_without(jacobian))
+    rows = jnp.abs(projector(field, point)(walls.rows_without(jacobian)))
     if not field.free:
         # What only pulls at what it holds moves nothing, and would slow the clock.
         lost = walls.hold(margins.size)
@@ -212,7 +215,8 @@ def make_frame(
         dual, gradient, length = dual / total, gradient / total, length * total
 
     def allowed(p):
-        return walls.without(jax.vjp(field.margins, p)[1], dual)
+        pull = walls.without(jax.vjp(field.margins, p)[1], dual)
+        return projector(field, p)(pull)
 
     gradient = jnp.where(walls.held, allowed(point), gradient)
     force = units.norms(gradient, unit)

@@ -17,7 +17,8 @@ def checked_labels(
     """The kind of labels, the labels, and the number of classes (0 for targets).
 
     Raises:
-        ValueError: If the loss is not for such labels, or a class is missing.
+        ValueError: If the loss is not for such labels, or one of several classes is
+            missing. (Signs may all be the same.)
     """
     name, kinds = type(loss).__name__, loss.labels
     if "targets" in kinds:
@@ -30,11 +31,6 @@ def checked_labels(
                 f"{_some(y)}. For more than two classes, use `gflow.CrossEntropy()`."
             )
         require_signs(y)
-        if np.all(y == y[0]):
-            raise ValueError(
-                f"`y` must hold both classes, -1 and +1, but all {y.shape[0]} labels "
-                f"are {y[0]:+.0f}."
-            )
         return "signs", y, 2
     if signs and np.any(y < 0):
         raise ValueError(

@@ -34,6 +34,10 @@ TIME_ERROR = 1e-4
 """What the coefficient after the last is taken to count in the error of log t: a third
 of what it can, since its own estimate was found far too large on toy problems."""
 
+STAYS = 30.0
+"""A logarithm of the loss that is smaller than this all over a step is a polynomial
+itself: either the radius is small too, or the loss does not fall with it."""
+
 _GAUSS, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(8)
 _HALF = np.append(0.5 ** np.arange(1, 51), 0.0)[::-1]
 
@@ -89,11 +93,13 @@ class StepScalars(eqx.Module):
         length: The length of the step in $s$.
         log_radius: $\rho$.
         rate: $\log(\mathrm dt/\mathrm ds) / (1 + R)$, but for `power`.
-        loss: $-\log \mathcal L / (1 + R)$.
+        loss: $-\log \mathcal L / (1 + R)$; where the loss no longer falls with the
+            radius, as once a sample is lost, $-\log \mathcal L / 2$.
         tau_rate: $\log(\mathrm d\tau/\mathrm ds)$; not used where $\tau$ is a function
             of time.
         degree: The degree $L$.
         exponent: Of the radius in $R$.
+        loss_exponent: Likewise for the loss; or zero.
         power: Of the radius in the rate.
     """
 
@@ -104,6 +110,7 @@ class StepScalars(eqx.Module):
     tau_rate: Float[Array, "*steps 7"]
     degree: Float[Array, "*steps"]
     exponent: Float[Array, "*steps"]
+    loss_exponent: Float[Array, "*steps"]
     power: Float[Array, "*steps"]
 
     def log_rate(self, fraction: Float[Array, "*steps points"]):
@@ -139,7 +146,8 @@ class StepScalars(eqx.Module):
     def log_loss(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
         r"""$\log \mathcal L$ after this fraction of the step."""
         fraction = fraction[..., None]
-        log_scale = self.exponent[..., None] * _evaluate(self.log_radius, fraction)
+        log_radius = _evaluate(self.log_radius, fraction)
+        log_scale = self.loss_exponent[..., None] * log_radius
         return -_magnified(self.loss, fraction, log_scale)[..., 0]
 
     def first(self, fraction: Float[Array, "*steps"]) -> "StepScalars":
@@ -153,6 +161,7 @@ class StepScalars(eqx.Module):
             _evaluate(self.tau_rate, points),
             self.degree,
             self.exponent,
+            self.loss_exponent,
             self.power,
         )
 
@@ -185,9 +194,14 @@ def step_scalars(
     log_tau_rate: Float[Array, " 7"],
 ) -> StepScalars:
     """The step with these values at the `RATE_NODES`; `log_rate` but for `power`."""
-    growth = 1 + jnp.exp(jnp.minimum(field.exponent * log_radius, LOG_HUGE))
-    rate, loss = log_rate / growth, -log_loss / growth
-    constants = field.degree, field.exponent, field.growth_power
+    stays = jnp.max(jnp.abs(log_loss)) < STAYS
+    falls = jnp.where(stays, 0.0, field.exponent)
+    growth, lasting = (
+        1 + jnp.exp(jnp.minimum(exponent * log_radius, LOG_HUGE))
+        for exponent in (field.exponent, falls)
+    )
+    rate, loss = log_rate / growth, -log_loss / lasting
+    constants = field.degree, field.exponent, falls, field.growth_power
     return StepScalars(length, log_radius, rate, loss, log_tau_rate, *constants)
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from . import _kinks, _log_time
+from . import _log_time
 from ._attempt import GROWTH, LONGEST, RUNNING, TERM, attempt
 from ._carry import Carry, Tolerance, strong
 from ._field import Field, seen_margins, two_norm
@@ -74,7 +74,11 @@ def begin(
         failed=none,
         gradients=zero + 3,
         status=none + RUNNING,
-        kink=_kinks.no_kink(),
+        gates=field.gates,
+        reached=none,
+        growth=zero,
+        tried=zero,
+        resume=zero,
         landing=zero,
     )
     start = Sample(
@@ -97,7 +101,7 @@ def advance(
     steps: Int[Array, ""],
     attempts: Int[Array, ""],
     capacity: int,
-) -> tuple[Carry, Float[Array, "capacity columns"], Int[Array, ""]]:
+) -> tuple[Carry, Carry, Float[Array, "capacity columns"], Int[Array, ""]]:
     """Up to so many accepted steps and attempts, fewer if the flow reaches a level.
 
     Args:
@@ -112,27 +116,28 @@ def advance(
         capacity: The size of the buffers; another compiles anew.
 
     Returns:
-        The carry, the steps as rows (see `unpack`), and how many they are.
+        The carry, that before the last attempt, the steps as rows (see `unpack`), and
+        how many they are.
     """
 
     def going(loop):
-        carry, _, count, tries = loop
+        carry, _, _, count, tries = loop
         return (carry.status == RUNNING) & (count < steps) & (tries < attempts)
 
     def try_one(loop):
-        carry, rows, count, tries = loop
+        carry, _, rows, count, tries = loop
         new, step, keep = attempt(field, solver, control, tolerance, levels, carry)
         # A rejected step is written too, and overwritten by the next.
         row = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(step)])
-        return new, rows.at[count].set(row), count + keep, tries + 1
+        return new, carry, rows.at[count].set(row), count + keep, tries + 1
 
     like = _step_like(carry)
     rows = jnp.zeros((capacity, sum(leaf.size for leaf in jax.tree.leaves(like))))
     zero = jnp.zeros((), int)
-    carry, rows, count, _ = jax.lax.while_loop(
-        going, try_one, (carry, rows, zero, zero)
+    carry, before, rows, count, _ = jax.lax.while_loop(
+        going, try_one, (carry, carry, rows, zero, zero)
     )
-    return carry, rows, count
+    return carry, before, rows, count
 
 
 def _step_like(carry: Carry) -> Steps:
@@ -142,7 +147,7 @@ def _step_like(carry: Carry) -> Steps:
         return jax.ShapeDtypeStruct(sizes, float)
 
     size, powers = carry.point.size, shape(_log_time.RATE_NODES.size)
-    scalars = StepScalars(shape(), *[powers] * 4, *[shape()] * 3)
+    scalars = StepScalars(shape(), *[powers] * 4, *[shape()] * 4)
     return Steps(
         shape(4, size), shape(size), shape(), scalars, *[shape()] * 4,
         shape(4, carry.margins.size),

@@ -30,6 +30,11 @@ FOLLOWED = 0.35
 a tolerance of 1e-6: its growth by e is then right to about 1e-6."""
 
 
+SETTLED = 1e-3
+"""A flow that will still go further than this, in sizes of units, is not at rest: modes
+that steps are short enough to follow may be stable where it comes to rest."""
+
+
 class Modes(NamedTuple):
     r"""The motion near a point.
 
@@ -78,6 +83,10 @@ class Modes(NamedTuple):
     def hidden(self, rtol: float) -> bool:
         """Whether the error of a step does not see the fastest unstable mode."""
         return self.rate > 0 and self.amplitude < SEEN * rtol
+
+    def early(self, length: float) -> bool:
+        """Whether the flow still moves, and steps of this length follow all modes."""
+        return self.distance > SETTLED and length * self.rate < FOLLOWED
 
     def critical(self, rtol: float) -> bool:
         """Whether the point is critical, nothing grows, and there is no way to go."""
@@ -131,4 +140,5 @@ class Modes(NamedTuple):
     def follow(self, rtol: float) -> tuple[float, float]:
         """The longest step that follows a hidden mode, and the way until it is seen."""
         longest = FOLLOWED * min(1.0, (rtol / 1e-6) ** 0.2) / self.rate
-        return longest, np.log(SEEN * rtol / self.amplitude) / self.rate
+        amplitude = max(self.amplitude, self.rounding)
+        return longest, max(np.log(SEEN * rtol / amplitude), 1.0) / self.rate

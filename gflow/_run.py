@@ -18,11 +18,12 @@ import numpy as np
 from ._attempt import RUNNING
 from ._carry import Carry
 from ._field import Field
+from ._sides import Gates
 from ._steps import Sample, Steps
 from ._until import SaveAt, Until
 
 
-MAGIC = b"gflow checkpoint 6\n"
+MAGIC = b"gflow checkpoint 7\n"
 
 
 @dataclasses.dataclass
@@ -47,6 +48,9 @@ class Run:
         run_seconds: Spent on steps.
         verdict: What was measured where the flow rested last.
         lost: The modes whose amplitudes fell below the tolerance, one a column.
+        turns: How many events there were since this many steps,
+        turned_at: the number of steps then.
+        gates: The clock at these times, and the gates from there on, packed.
         ahead: The run before the steps that are shortened to end at `until`: what a
             checkpoint keeps, so that a later end is on the same curve.
     """
@@ -67,7 +71,14 @@ class Run:
     run_seconds: float = 0.0
     verdict: str | None = None
     lost: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
+    turns: int = 0
+    turned_at: int = -1
+    gates: list[tuple[float, np.ndarray]] = dataclasses.field(default_factory=list)
     ahead: "Run | None" = None
+
+    def note_gates(self, gates: Gates, tau: float) -> None:
+        """Keep the gates that hold from here on."""
+        self.gates.append((tau, np.packbits(np.asarray(gates.on))))
 
     def attempts(self) -> int:
         """The steps tried so far."""
@@ -79,7 +90,10 @@ class Run:
         self.carry = eqx.tree_at(lambda c: c.status, self.carry, running)
         if self.ahead is None:
             self.ahead = dataclasses.replace(
-                self, steps=list(self.steps), saved=list(self.saved)
+                self,
+                steps=list(self.steps),
+                saved=list(self.saved),
+                gates=list(self.gates),
             )
         self.carry = eqx.tree_at(lambda c: c.length, self.carry, self.carry.landing)
 

@@ -24,7 +24,6 @@ from ._solvers import SampleSpaceKvaerno5, prepare
 from ._steps import Sample, join
 from ._trajectory import Trajectory
 from ._until import SaveAt, Until
-from .nn._plain_kinks import warn_of_plain_kinks
 
 
 def solve(
@@ -78,10 +77,6 @@ def solve(
         ValueError: If an argument cannot be used; the message names it.
         SolveError: If it ends early and `throw` is true. It holds the trajectory.
 
-    Warns:
-        KinkWarning: If `network` has sharp kinks, such as `jax.nn.relu`, not taken from
-            `gflow.nn`.
-
     Example:
         `gflow.solve(flow, network, until=gflow.Until(log_t=1e9))`
     """
@@ -92,7 +87,6 @@ def solve(
     _check_atol(atol)
     solver = prepare(SampleSpaceKvaerno5() if solver is None else solver, rtol)
     field, degree = choose_field(flow, network, clock)
-    warn_of_plain_kinks(network, flow.x[0])
     carry, start = compiled(_loop.begin)(
         field, solver, controller(rtol), tolerance(rtol, atol),
         *start_of(field, network),
@@ -108,6 +102,7 @@ def solve(
         field=field, degree=degree, until=until, rtol=rtol, atol=atol, solver=solver,
         max_steps=max_steps, save=save, start=start, carry=carry,
     )  # fmt: skip
+    run.note_gates(carry.gates, 0.0)
     run.compile_seconds = time.perf_counter() - began
     return drive(run, path, shown, throw)
 

@@ -91,6 +91,9 @@ def record(
         duals = jax.vmap(
             lambda s, v: frame.dual_weights(field.margins(frame.point(s, v)), s)
         )(length * _log_time.NODES[1:], quarters)
+    if not field.free:
+        # Solvers keep the weights of what nothing moves from vanishing.
+        duals = jnp.where(frame.seen | frame.lost, duals, 0.0)
     times = length * _log_time.RATE_NODES
     coordinates = jnp.concatenate([frame.start[None], sixths, end[None]])
     points = jax.vmap(frame.point)(times, coordinates)

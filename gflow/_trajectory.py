@@ -8,11 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from . import _extras, _tree
 from ._field import Field
 from ._results import RESULTS
+from ._sides import signs
 from ._steps import Sample, Steps, refine, sample
 
 
@@ -36,6 +37,7 @@ class Trajectory(eqx.Module):
             `compile_seconds`, `run_seconds`, and `stopped_by`, the level that was met.
         field: The polar vector field that was followed.
         steps: The dense output, one entry per step, or `None`.
+        turns: The clock where gates of kinks changed, and packed the gates from there.
     """
 
     tau: Float[Array, " times"]
@@ -49,6 +51,26 @@ class Trajectory(eqx.Module):
     stats: dict[str, Any]
     field: Field
     steps: Steps | None
+    turns: list[tuple[float, np.ndarray]] = eqx.field(default_factory=list)
+
+    @property
+    def gates(self) -> Bool[np.ndarray, "times samples kinks"]:
+        """The side of each kink of each sample, at each time.
+
+        True where a ReLU is on, the first argument of a maximum is the larger, the
+        condition of a `where` holds; in the order in which JAX traces the network. A
+        kink that is slid along counts as off. For a curve that was read from a file,
+        the signs at its weights.
+        """
+        shape = self.field.gates.on.shape
+        leaves = jax.tree.leaves(_tree.parameters(self.direction))
+        if not self.turns:
+            rows = [np.asarray(leaf).reshape(len(self.tau), -1) for leaf in leaves]
+            return signs(self.field, np.concatenate(rows, axis=1))
+        index = np.searchsorted([tau for tau, _ in self.turns], self.tau, "right") - 1
+        bits = np.stack([bits for _, bits in self.turns])[np.maximum(index, 0)]
+        flat = np.unpackbits(bits, axis=1, count=shape[0] * shape[1])
+        return flat.reshape(-1, *shape).astype(bool)
 
     def map(self, fn: Callable[..., PyTree], *arrays: Array) -> PyTree:
         """Apply `fn` to the unit-norm network at each time.
@@ -124,7 +146,12 @@ class Trajectory(eqx.Module):
             )
         start = initial_sample(self)
         samples = sample(self.field, start, self.steps, name, times)
-        return trajectory(self.field, samples, self.result, self.stats, steps=None)
+        return self._with(samples)
+
+    def _with(self, samples: Sample) -> "Trajectory":
+        """Other samples of the same curve, without its dense output."""
+        curve = trajectory(self.field, samples, self.result, self.stats, steps=None)
+        return eqx.tree_at(lambda c: c.turns, curve, self.turns)
 
     def refined(self, parts: int) -> "Trajectory":
         """The curve at the ends of equal parts of each step, by its dense output.
@@ -145,7 +172,7 @@ class Trajectory(eqx.Module):
         if self.steps is None:
             raise ValueError("`refined` needs the dense output, as `at` does.")
         samples = refine(self.field, initial_sample(self), self.steps, parts)
-        return trajectory(self.field, samples, self.result, self.stats, steps=None)
+        return self._with(samples)
 
     def to_xarray(self) -> Any:
         """The trajectory as an `xarray.Dataset`.
@@ -193,6 +220,7 @@ def trajectory(
     result: RESULTS,
     stats: dict[str, Any],
     steps: Steps | None,
+    turns: list[tuple[float, np.ndarray]] | None = None,
 ) -> Trajectory:
     """The trajectory through samples stacked along a leading time axis."""
     directions, log_radius = samples.point[:, :-1], samples.point[:, -1]
@@ -212,6 +240,7 @@ def trajectory(
         stats=stats,
         field=field,
         steps=steps,
+        turns=turns or [],
     )
 
 

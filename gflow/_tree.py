@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Float, PyTree
 
 from ._types import Scalar
 
@@ -20,7 +21,7 @@ Network = TypeVar("Network", bound=PyTree)
 class Fixed(eqx.Module):
     """A part of a network that the flow does not move: its arrays are no weights.
 
-    For a frozen layer, a constant, the width of a kink. The network reads `value`.
+    For a frozen layer or a constant. The network reads `value`.
 
     Args:
         value: Any array or PyTree.
@@ -46,6 +47,12 @@ def partition(network: PyTree) -> tuple[PyTree, PyTree]:
 def parameters(network: PyTree) -> PyTree:
     """The parameters of a network; `None` in place of all other leaves."""
     return partition(network)[0]
+
+
+def vector(network: PyTree) -> Float[np.ndarray, " weights"]:
+    """The parameters of a network as one vector."""
+    leaves = jax.tree.leaves(parameters(network))
+    return np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
 
 
 def dot(a: PyTree, b: PyTree) -> Scalar:

@@ -1,9 +1,9 @@
-"""Networks with kinks that several test files share, each for any width."""
+"""Networks with kinks that several test files share."""
 
 import equinox as eqx
-import jax.numpy as jnp
+import jax
 import jax.random as jr
-from gflow.nn import EPS, MLP, ConvNet, DeepLinear, Fixed, ResidualMLP, radius, relu
+from gflow.nn import MLP, ConvNet, DeepLinear, ResidualMLP, radius
 
 
 KEY = jr.key(0)
@@ -14,29 +14,39 @@ class Twice(eqx.Module):
 
     first: MLP
     rest: tuple
-    eps: Fixed
-    epsilon: float = 1e-3
 
     def __call__(self, x):
         # Degree 1 in the first and 2 in the second, times r.
-        r = radius(self)
-        return relu(r * self.first(x) - self.rest[0](x), r**3, self.eps.value)
+        return jax.nn.relu(radius(self) * self.first(x) - self.rest[0](x))
 
 
-def twice(eps=EPS):
-    first = MLP(4, (5,), eps=eps, key=KEY)
-    second = MLP(4, (3, 3), eps=eps, key=KEY)
-    return Twice(first, (second, DeepLinear(4, (), key=KEY)), Fixed(jnp.asarray(eps)))
+def twice():
+    first, second = MLP(4, (5,), key=KEY), MLP(4, (3, 3), key=KEY)
+    return Twice(first, (second, DeepLinear(4, (), key=KEY)))
 
 
-# Each takes inputs of shape (4,) and is made for a width.
+# Each takes inputs of shape (4,), and how many kinks it has there.
 kinked = {
-    "relu": lambda eps: MLP(4, (5, 6), 3, eps=eps, key=KEY),
-    "leaky": lambda eps: MLP(4, (5,), leak=0.3, eps=eps, key=KEY),
-    "concave": lambda eps: MLP(4, (5, 3), leak=2.0, eps=eps, key=KEY),
-    "absolute": lambda eps: MLP(4, (5, 3), leak=-1.0, eps=eps, key=KEY),
-    "residual": lambda eps: ResidualMLP(4, 5, 2, 3, eps=eps, key=KEY),
-    "max-pooling": lambda eps: ConvNet((2, 2), (3,), (4,), 3, eps=eps, key=KEY),
-    "pooled squares": lambda eps: ConvNet((2, 2), (3,), power=2, eps=eps, key=KEY),
-    "a user's": twice,
+    "relu": (lambda: MLP(4, (5, 6), 3, key=KEY), 11),
+    "leaky": (lambda: MLP(4, (5,), leak=0.3, key=KEY), 5),
+    "concave": (lambda: MLP(4, (5, 3), leak=2.0, key=KEY), 8),
+    "absolute": (lambda: MLP(4, (5, 3), leak=-1.0, key=KEY), 8),
+    "residual": (lambda: ResidualMLP(4, 5, 2, 3, key=KEY), 10),
+    "linear skips": (lambda: ResidualMLP(4, 3, 1, skip="linear", key=KEY), 3),
+    # Of a maximum of four, three; and ReLUs.
+    "max-pooling": (lambda: ConvNet((2, 2), (3,), (4,), 3, key=KEY), 3 * 3 + 3 + 4),
+    "averages": (lambda: ConvNet((2, 2), (3,), pool="average", key=KEY), 12),
+    "pooled squares": (lambda: ConvNet((2, 2), (3,), power=2, key=KEY), 9),
+    "a user's": (twice, 12),
+}
+# Joins that are smooth.
+joined = {
+    "linear": lambda: MLP(4, (5,), leak=1.0, key=KEY),
+    "squares": lambda: MLP(4, (5, 3), power=2, key=KEY),
+    "odd squares": lambda: MLP(4, (5,), power=2, leak=1.0, key=KEY),
+    "even squares": lambda: MLP(4, (5,), power=2, leak=-1.0, key=KEY),
+    "cubes": lambda: MLP(4, (5,), power=3, leak=0.1, key=KEY),
+    "power 3/2": lambda: MLP(4, (5,), power=1.5, leak=0.1, key=KEY),
+    "residual squares": lambda: ResidualMLP(4, 3, 2, power=2, key=KEY),
+    "averaged squares": lambda: ConvNet((2, 2), (3,), power=2, pool="average", key=KEY),
 }

@@ -36,8 +36,6 @@ def weights(fn):
             r"`y` must hold -1 and \+1 only, but holds \[0\]\. .*2 \* y - 1",
         ),
         (X, [1, -1, 2], r"`y` must hold -1 and \+1 only, but holds \[2\]"),
-        (X, [1, 1, 1], r"`y` must hold both classes, .* are \+1"),
-        (X, [-1, -1, -1], r"`y` must hold both classes, .* are -1"),
         (X, [1, -1, np.nan], r"`y` must be finite, but 1 of its 3 entries"),
         (X, Y[:2], r"`x` and `y` must have as many samples, but have 3 and 2"),
         (X[:, 0], Y, r"`x` must have shape \(samples, features\).*`x\[:, None\]`"),

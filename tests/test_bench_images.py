@@ -6,7 +6,7 @@ from benchmarks import images
 
 
 def test_a_convolutional_network_is_followed_past_the_fit(tmp_path):
-    (row,) = images.main(10, (2,), 3, 1e-2, 1e-3, 1e3, tmp_path / "images.png")
+    (row,) = images.main(10, (2,), 3, 1e-3, 1e3, tmp_path / "images.png")
     assert row["ok"]
     assert row["log_t"] >= 1e3
     assert row["normalized_margin"] > 0

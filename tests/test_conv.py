@@ -20,7 +20,6 @@ from gflow.nn import (
     avg_pool,
     leaky_silu,
     max_pool,
-    with_eps,
 )
 
 
@@ -51,21 +50,12 @@ def test_a_convolution_has_degree_one():
 @pytest.mark.parametrize(("size", "stride"), [(2, None), (3, 2), (2, 1), (2, 4)])
 def test_pooling_is_that_of_equinox(size, stride):
     step = size if stride is None else stride
-    largest = max_pool(IMAGE, size, 1.0, 0.0, stride)
+    largest = max_pool(IMAGE, size, stride)
     mean = avg_pool(IMAGE, size, stride)
     assert np.array_equal(largest, eqx.nn.MaxPool2d(size, step)(IMAGE))
     np.testing.assert_allclose(
         mean, eqx.nn.AvgPool2d(size, step)(IMAGE), rtol=0, atol=1e-15
     )
-
-
-def test_smoothed_pooling_lies_above_by_the_width_times_a_logarithm():
-    exact, eps = max_pool(IMAGE, 3, 1.0, 0.0), 0.1
-    above = max_pool(IMAGE, 3, 2.0, eps) - exact
-    assert np.all(above >= 0)
-    assert np.all(above <= 2 * eps * math.log(9))
-    flat = max_pool(jnp.ones((1, 3, 3)), 3, 2.0, eps)
-    assert float(flat[0, 0, 0]) == pytest.approx(1 + 2 * eps * math.log(9), rel=1e-14)
 
 
 # Networks for images
@@ -87,18 +77,18 @@ def plain_conv_net(network, image):
 
 
 CONV_NETS = {
-    "8, max": (lambda: ConvNet((8, 8), (3,), (4,), 3, eps=0.0, key=KEY), 3),
-    "14, max": (lambda: ConvNet((14, 14), (2, 3), (), 10, eps=0.0, key=KEY), 3),
+    "8, max": (lambda: ConvNet((8, 8), (3,), (4,), 3, key=KEY), 3),
+    "14, max": (lambda: ConvNet((14, 14), (2, 3), (), 10, key=KEY), 3),
     "28, leaky": (
-        lambda: ConvNet((28, 28), (2, 2, 2), (5,), leak=0.1, size=5, eps=0.0, key=KEY),
+        lambda: ConvNet((28, 28), (2, 2, 2), (5,), leak=0.1, size=5, key=KEY),
         5,
     ),
     "8, average": (
-        lambda: ConvNet((8, 8), (3, 2), (), 3, pool="average", eps=0.0, key=KEY),
+        lambda: ConvNet((8, 8), (3, 2), (), 3, pool="average", key=KEY),
         3,
     ),
     "9 x 6, cubes": (
-        lambda: ConvNet((9, 6), (3,), (4,), power=3, eps=0.0, key=KEY),
+        lambda: ConvNet((9, 6), (3,), (4,), power=3, key=KEY),
         13,
     ),
 }
@@ -116,11 +106,9 @@ def test_conv_nets_are_alexnets(make, degree):
         np.testing.assert_allclose(output, expected, rtol=0, atol=1e-13 * size)
     np.testing.assert_allclose(outputs(network, x.reshape(2, -1)), found, rtol=1e-14)
     assert network.degree == degree
-    # Exactly homogeneous also where all kinks are wide.
-    wide = with_eps(network, 0.1)
-    scaled = outputs(_tree.scale(wide, 2.0), x) / 2.0**degree
+    scaled = outputs(_tree.scale(network, 2.0), x) / 2.0**degree
     size = np.max(np.abs(scaled))
-    np.testing.assert_allclose(outputs(wide, x), scaled, rtol=0, atol=1e-14 * size)
+    np.testing.assert_allclose(found, scaled, rtol=0, atol=1e-14 * size)
 
 
 def test_leaves_of_a_conv_net_are_its_weights():
@@ -133,12 +121,6 @@ def test_leaves_of_a_conv_net_are_its_weights():
         inputs = leaf[0].size
         spread = 5 * math.sqrt(2 / leaf.size)
         assert abs(float(jnp.mean(leaf**2)) * inputs - 1) < spread
-
-
-def test_average_pooling_of_a_smooth_power_has_no_kinks():
-    network = ConvNet((8, 8), (3,), power=2, pool="average", key=KEY)
-    assert network.eps is None
-    assert ConvNet((8, 8), (3,), power=2, key=KEY).eps is not None
 
 
 # Networks that are not homogeneous
@@ -239,7 +221,6 @@ def conv(**arguments):
         (lambda: conv(size=2), "`size` must be odd, but is 2"),
         (lambda: conv(pool="min"), "`pool` must be .* but is 'min'"),
         (lambda: conv(power=0.5), "`power` must be a finite number >= 1"),
-        (lambda: conv(eps=-1.0), "`eps` must be finite and at least 0, but is -1"),
         (lambda: conv(out_size=1), "`out_size` must be .* but is 1"),
         (lambda: conv()(np.ones((1, 8, 8))), r"one image of shape \(8, 8\), or flat"),
         (

@@ -18,11 +18,14 @@ import pytest
 ROOT = pathlib.Path(gflow.__file__).parent
 # The corridor, in the order of the data: a room imports only from rooms before it.
 ROOMS: tuple[str, ...] = (
-    *("_types", "_extras", "_compile", "_checks", "_tree", "nn", "data"),
+    *("_types", "_extras", "_compile", "_checks", "_tree", "_gates", "nn", "data"),
     *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree", "_switches"),
+    *("_rows", "_sides"),
     *(
         "_units",
         "_field",
+        "_slides",
+        "_filippov",
         "_walls",
         "_frame",
         "_clock",
@@ -37,13 +40,15 @@ ROOMS: tuple[str, ...] = (
         "_load",
         "_until",
         "_landing",
-        "_kinks",
         "_carry",
+        "_watch",
         "_attempt",
         "_loop",
+        "_turns",
         "_run",
+        "_events",
     ),
-    *("_modes", "_rest", "_progress", "_drive", "_solve", "_extrapolate", "_descent"),
+    *("_modes", "_rest", "_progress", "_drive", "_solve", "_descent"),
     *("reference", "_limit", "_diagnostics", "_kl", "problems"),
     *("_netcdf", "plot", "testing", "experiments"),
 )

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from gflow import _tree
-from gflow.nn import MLP, AbstractHomogeneous, DeepLinear, Fixed, ResidualMLP, radius
+from gflow.nn import MLP, AbstractHomogeneous, DeepLinear, ResidualMLP
 from hypothesis import given, settings, strategies as st
 from problems import IN_SIZE, KEY, networks
 
@@ -65,9 +65,7 @@ def test_leaves_are_the_weights_and_nothing_else(make):
     network = make()
     weights, rest = _tree.partition(network)
     assert tuple(jax.tree.leaves(weights)) == network.weights
-    smoothed = isinstance(network, MLP) and network.power == 1
-    assert jax.tree.leaves(rest) == (jax.tree.leaves(network.eps) if smoothed else [])
-    assert len(jax.tree.leaves(rest)) == smoothed
+    assert jax.tree.leaves(rest) == []
     assert eqx.combine(weights, rest).degree == network.degree
 
 
@@ -88,7 +86,7 @@ LEAKS = (0.0, 0.3, 1.0, -1.0, 2.0, -0.5)
 def activations(u, power):
     """The activation itself for each leak: networks of one neuron of weight one."""
     ones = (jnp.ones((1, 1)), jnp.ones(1))
-    return jnp.stack([MLP.from_weights(ones, power, a, 0.0)(u[None]) for a in LEAKS])
+    return jnp.stack([MLP.from_weights(ones, power, a)(u[None]) for a in LEAKS])
 
 
 @pytest.mark.parametrize("power", [1, 2, 3, 1.5, 2**0.5])
@@ -109,25 +107,14 @@ def test_derivatives_at_the_kink_are_those_of_the_left(power):
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-def test_a_smoothed_network_has_the_width_of_its_layer(leak):
-    # One neuron a layer of weight c: r = 2 c, and u = c x, then c times the output.
-    eps, c, x = 0.1, 0.7, jnp.array([0.03])
-    weights = [jnp.full((1, 1), c)] * 3 + [jnp.full(1, c)]
-    network, r = MLP.from_weights(weights, 1, leak, eps), 2 * c
-    assert float(radius(network)) == pytest.approx(r, rel=1e-15)
-    u = float(x[0])
-    for layer in (1, 2, 3):
-        width, sign = eps * r**layer, -1 if leak > 1 else 1
-        branches = sign * np.array([leak * c * u, c * u]) / width
-        u = c * u if leak == 1 else sign * width * np.logaddexp(*branches)
-    assert float(network(x)) == pytest.approx(c * u, rel=1e-14)
-
-
-def test_width_is_there_only_where_a_kink_is():
-    kinked = MLP(IN_SIZE, (2,), key=KEY)
-    assert isinstance(kinked.eps, Fixed)
-    assert MLP(IN_SIZE, (2,), leak=1.0, key=KEY).eps is None
-    assert MLP(IN_SIZE, (2,), power=1.5, key=KEY).eps is None
+def test_a_network_is_the_usual_one_of_leaky_relus(leak):
+    network = MLP(IN_SIZE, (4, 5), 2, leak=leak, key=KEY)
+    h = X.T
+    for weight in network.weights[:-1]:
+        h = jax.nn.leaky_relu(weight @ h, leak)
+    np.testing.assert_allclose(
+        outputs(network), (network.weights[-1] @ h).T, rtol=1e-13, atol=1e-15
+    )
 
 
 def plain_residual(network, x, power):
@@ -142,7 +129,7 @@ def plain_residual(network, x, power):
 @pytest.mark.parametrize("skip", ["identity", "linear"])
 @pytest.mark.parametrize("power", [1, 2])
 def test_a_residual_network_on_the_unit_sphere_is_the_usual_one(skip, power):
-    network = ResidualMLP(IN_SIZE, 4, 2, 3, skip, power, eps=0.0, key=KEY)
+    network = ResidualMLP(IN_SIZE, 4, 2, 3, skip, power, key=KEY)
     network = _tree.normalize(network)
     expected = [plain_residual(network, x, power) for x in X]
     np.testing.assert_allclose(outputs(network), expected, rtol=1e-12, atol=1e-15)
@@ -200,8 +187,7 @@ def test_a_key_fixes_the_weights():
 def test_given_weights_make_the_same_network(make):
     network = make()
     if isinstance(network, MLP):
-        eps = 0.0 if network.eps is None else network.eps.value
-        again = MLP.from_weights(network.weights, network.power, network.leak, eps)
+        again = MLP.from_weights(network.weights, network.power, network.leak)
     else:
         again = DeepLinear.from_weights(network.weights)
     assert eqx.tree_equal(network, again)
@@ -241,8 +227,6 @@ def test_ensembles_are_made_under_vmap():
         ({"power": float("nan")}, r"`power` must be a finite number >= 1, but is nan"),
         ({"power": "2"}, r"`power` must be a finite number >= 1, but is '2'"),
         ({"leak": float("inf")}, r"`leak` must be a finite number, but is inf"),
-        ({"eps": -1e-5}, r"`eps` must be finite and at least 0, but is -1e-05"),
-        ({"eps": np.ones(2)}, r"`eps` must be one number, but has shape \(2,\)"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -1,13 +1,13 @@
 """Generalized gradients of a network at its samples, as hulls of their corners.
 
-A gradient is a polynomial of the gates, of degree one in those of each kink, so that
-all its values lie in the hull of those at corners, where each kink takes one branch.
+At ties a gradient is a polynomial of the gates, of degree one in each, so that all its
+values lie in the hull of those at corners, where each gate is off or on. Gates that do
+not act on each other stand in different terms: the hull is a sum of one for each group.
 """
 
 import dataclasses
 import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import equinox as eqx
 import jax
@@ -18,13 +18,15 @@ from jaxtyping import Array, Bool, Float, Float64, PyTree
 
 from .. import _tree
 from .._flow import AbstractFlow
-from .clarke_ties import Gates, Switch, Ties, gated_value
+from .._gates import Kinks
+from .clarke_ties import CHUNK, Ties, gated_value
 
 
 MOST_CORNERS = 4096
-"""Of one sample, where the gates of kinks in several layers act on each other."""
+"""Of one sample, where gates act on each other, as those of several layers do."""
 
-CHUNK = 64  # gradients at once
+Flip = tuple[int, ...]
+"""Kinks whose gates are not those of the network."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,18 +35,18 @@ class Hull:
 
     Attributes:
         sample: Whose.
-        base: The gradient with the gates of the exact network.
+        base: The gradient with the gates of the network.
         parts: What is added to it: one row from each part, or a mixture of its rows.
             The first row of each is zero. All are tangent to the sphere, as they are at
             ties by Euler's identity, since gates do not change the margin; near ties
             what is not is dropped, lest a search for the shortest trade it for more.
-        corners: The switches, and their options, that each row of each part stands for.
+        corners: The kinks whose gates are flipped in each row of each part.
     """
 
     sample: int
     base: Float64[np.ndarray, " weights"]
     parts: list[Float64[np.ndarray, "corners weights"]]
-    corners: list[list[list[tuple[Switch, int]]]]
+    corners: list[list[Flip]]
 
     def farthest(
         self, direction: Float64[np.ndarray, " weights"]
@@ -73,17 +75,15 @@ def find_hulls(
     """
     theta = np.asarray(ravel_pytree(_tree.parameters(network))[0])
     asked = np.flatnonzero(samples)
-    plans = {
-        int(i): _plan(ties.switches[i], bool(ties.apart[i]), int(i)) for i in asked
-    }
+    plans = {int(i): _plan(ties.groups[i], int(i)) for i in asked}
     flips = [
         (i, flip)
         for i, plan in plans.items()
-        for flip in [[], *(corner for part in plan for corner in part[1:])]
+        for flip in [(), *(corner for part in plan for corner in part[1:])]
     ]
     each = range(cotangents.shape[1])
     jobs = [(i, flip, cotangents[i, k]) for i, flip in flips for k in each]
-    rows = _gradients(flow, network, ties.gates, jobs)
+    rows = _gradients(flow, network, ties, jobs)
     rows, hulls, start = rows.reshape(len(flips), len(each), -1), [], 0
     for i, plan in plans.items():
         count = 1 + sum(len(part) - 1 for part in plan)
@@ -91,72 +91,87 @@ def find_hulls(
         start += count
         ends = np.cumsum([1, *(len(part) - 1 for part in plan)])
         for k in each:
-            base, found = own[0, k], []
-            for begin, end in itertools.pairwise(ends):
+            base, found, corners = own[0, k], [], []
+            for part, (begin, end) in zip(plan, itertools.pairwise(ends), strict=True):
                 change = own[begin:end, k] - base
                 change -= np.outer(change @ theta, theta)
-                found.append(np.vstack([0 * base, change]))
-            hulls.append(Hull(i, base, found, plan))
+                rows_of, kept = _distinct(np.vstack([0 * base, change]))
+                found.append(rows_of)
+                corners.append([part[row] for row in kept])
+            hulls.append(Hull(i, base, found, corners))
     return hulls
 
 
 def mean_gates(
     ties: Ties, hulls: Sequence[Hull], shares: Sequence[Sequence[np.ndarray]]
-) -> Gates:
+) -> Float64[np.ndarray, "samples kinks"]:
     """The gates that mixtures of corners have in the mean."""
-    gates = [array.copy() for array in ties.gates]
+    gates = ties.gates.astype(float)
     for hull, mixture in zip(hulls, shares, strict=True):
         for part, weights in zip(hull.corners, mixture, strict=True):
-            for switch in {switch for corner in part for switch, _ in corner}:
-                gates[switch.call][hull.sample][switch.entry] = 0.0
             for corner, weight in zip(part, weights, strict=True):
-                for switch, option in corner:
-                    gates[switch.call][hull.sample][switch.entry][option] += weight
+                for kink in corner:
+                    flipped = not ties.gates[hull.sample, kink]
+                    gates[hull.sample, kink] += weight if flipped else -weight
     return gates
 
 
-def _plan(switches: list[Switch], apart: bool, sample: int):
-    """The corners of each part of a hull; the first is that of the exact network."""
-    if apart:
-        return [[[(one, option)] for option in one.options] for one in switches]
-    count = math.prod(len(switch.options) for switch in switches)
-    if count > MOST_CORNERS:
+def _plan(groups: list[Flip], sample: int) -> list[list[Flip]]:
+    """The corners of each part of a hull; the first is that of the network."""
+    most = max((len(group) for group in groups), default=0)
+    if 2**most > MOST_CORNERS:
         raise ValueError(
             f"`active_tol` must leave at most {MOST_CORNERS} combinations of gates a "
-            f"sample where kinks of several layers tie, but sample {sample} has "
-            f"{count:.0e}. Lower it, or the `eps` of the network."
+            f"sample that act on each other, such as those of kinks in several layers, "
+            f"but sample {sample} has {2.0**most:.0e}. Lower it."
         )
-    combinations = itertools.product(*(switch.options for switch in switches))
-    return [[list(zip(switches, each, strict=True)) for each in combinations]]
+    return [list(_subsets(group)) for group in groups]
 
 
-def _gradients(flow, network, gates: Gates, jobs) -> Float64[np.ndarray, "jobs _"]:
+def _subsets(group: Flip) -> Iterator[Flip]:
+    sizes = range(len(group) + 1)
+    return (some for size in sizes for some in itertools.combinations(group, size))
+
+
+def _distinct(
+    rows: Float64[np.ndarray, "rows weights"],
+) -> tuple[Float64[np.ndarray, "fewer weights"], list[int]]:
+    """Rows without copies, and which: a gate may hide what another one does."""
+    first: dict[bytes, int] = {}
+    for number, row in enumerate(rows + 0.0):  # of one zero
+        first.setdefault(row.tobytes(), number)
+    kept = list(first.values())
+    return rows[kept], kept
+
+
+def _gradients(flow, network, ties: Ties, jobs) -> Float64[np.ndarray, "jobs _"]:
     """Gradients with some gates flipped, `CHUNK` at once."""
     found = []
     for start in range(0, len(jobs), CHUNK):
         chunk = jobs[start : start + CHUNK]
         padded = [*chunk, *[chunk[0]] * (CHUNK - len(chunk))]
         index = np.array([i for i, _, _ in padded])
-        flipped = [array[index] for array in gates]
+        gates = ties.gates[index]
         for row, (_, corner, _) in enumerate(padded):
-            for switch, option in corner:
-                flipped[switch.call][row][switch.entry] = 0.0
-                flipped[switch.call][row][switch.entry][option] = 1.0
+            gates[row, list(corner)] ^= True
         cotangents = np.stack([cotangent for _, _, cotangent in padded])
-        rows = _rows(flow, network, jnp.asarray(index), flipped, cotangents)
+        rows = _rows(flow, network, ties.kinks, jnp.asarray(index), gates, cotangents)
         found.append(np.asarray(rows)[: len(chunk)])
     return np.concatenate(found)
 
 
 @eqx.filter_jit
-def _rows(flow, network, index, gates, cotangents) -> Float[Array, "rows weights"]:
+def _rows(
+    flow, network, kinks: Kinks, index, gates, cotangents
+) -> Float[Array, "rows weights"]:
     """The gradients of some samples under given gates."""
     moving, still = _tree.partition(network)
 
     def one(i, gates, cotangent):
         def value(moving):
             whole = eqx.combine(moving, still)
-            return gated_value(flow, whole, gates, flow.x[i], flow.y[i], cotangent)
+            x, y = flow.x[i], flow.y[i]
+            return gated_value(flow, whole, kinks, gates, x, y, cotangent)
 
         return ravel_pytree(jax.grad(value)(moving))[0]
 

@@ -6,11 +6,12 @@ from jaxtyping import PyTree
 
 from .. import _tree
 from .._flow import GradientFlow
+from .._gates import Kinks
 from .._trajectory import Trajectory
 from .clarke import checked_active_tol, networks_along
 from .clarke_hulls import find_hulls
 from .clarke_points import nearest_in_cone
-from .clarke_ties import exact_kinks, find_ties
+from .clarke_ties import find_ties, kinks_of
 from .kkt import KKTResidual
 from .polar import Polar
 
@@ -27,20 +28,19 @@ def clarke_kkt_residual(
       \sum_i \lambda_i h_i \Big|$$
 
     by non-negative least squares over the corners of all $\partial z_i$, which join as
-    they are needed. Of the exact network (widths of kinks zero), whatever `eps` is. It
-    is `tightest_kkt_residual` where no kinks tie, with the same need of `within`, and
-    vanishes at a KKT point on kinks, where no choice of one-sided gradients does.
+    they are needed. It is `tightest_kkt_residual` where no kinks tie, with the same
+    need of `within`, and vanishes at a KKT point on kinks, where no choice of one-sided
+    gradients does.
 
     $\partial z_i$ is taken as the hull described at `min_norm_subgradient`, one for
     each margin. Runs on the host: no `jit`, no `Trajectory.map`.
 
     Args:
         flow: Data and loss; the loss plays no part.
-        network: A positively homogeneous network, of any norm, whose kinks are those of
-            `gflow.nn`.
+        network: A positively homogeneous network, of any norm.
         within: Only margins of slack $z_i / z_{\min} - 1$ at most this get a
             multiplier; `inf` for all.
-        active_tol: Which branches tie, as for `min_norm_subgradient`.
+        active_tol: Which kinks tie, as for `min_norm_subgradient`.
 
     Returns:
         The residual. NaN unless all margins are positive.
@@ -57,11 +57,13 @@ def clarke_kkt_residual(
         Lyu and Li (2020), "Gradient Descent Maximizes the Margin of Homogeneous Neural
         Networks", arXiv:1906.05890, for the residual.
     """
-    if not within >= 0:
-        raise ValueError(f"`within` must not be negative, but is {within}.")
-    checked_active_tol(active_tol)
-    direction, degree = _direction(flow, network)
-    margins = np.asarray(exact_kinks(flow, direction)[0])
+    _check(within, active_tol)
+    return _residual(flow, network, kinks_of(flow, network), within, active_tol)
+
+
+def _residual(flow, network, kinks: Kinks, within: float, active_tol) -> KKTResidual:
+    direction, degree, margins = _direction(flow, network)
+    margins = np.asarray(margins)
     margin = np.min(margins)
     if not margin > 0:
         nan = jnp.array(np.nan)
@@ -69,7 +71,7 @@ def clarke_kkt_residual(
     slacks = (margins - margin) / margin
     near = slacks <= within
     samples = np.any(near.reshape(flow.samples, -1), axis=1)
-    ties = find_ties(flow, direction, active_tol, samples)
+    ties = find_ties(flow, direction, kinks, active_tol, samples)
     each = np.tile(np.eye(flow.rivals), (flow.samples, 1, 1))
     hulls = find_hulls(flow, direction, ties, samples, each)
     asked = near.reshape(flow.samples, -1)[samples].ravel()
@@ -96,7 +98,7 @@ def clarke_kkt_residuals(
 
     Args:
         flow: Data and loss; the loss plays no part.
-        trajectory: What `gflow.solve` returned, of smoothed kinks.
+        trajectory: What `gflow.solve` returned.
         within: As for `clarke_kkt_residual`.
         active_tol: As for `clarke_kkt_residual`.
 
@@ -110,15 +112,21 @@ def clarke_kkt_residuals(
     Example:
         `gflow.clarke_kkt_residuals(flow, trajectory, 1e-3).stationarity`
     """
-    found = [
-        clarke_kkt_residual(flow, network, within, active_tol)
-        for network in networks_along(trajectory)
-    ]
+    _check(within, active_tol)
+    networks = list(networks_along(trajectory))
+    kinks = kinks_of(flow, networks[0])
+    found = [_residual(flow, each, kinks, within, active_tol) for each in networks]
     return KKTResidual(*(jnp.stack(parts) for parts in zip(*found, strict=True)))
+
+
+def _check(within: float, active_tol: float | None) -> None:
+    if not within >= 0:
+        raise ValueError(f"`within` must not be negative, but is {within}.")
+    checked_active_tol(active_tol)
 
 
 @eqx.filter_jit
 def _direction(flow, network):
-    """The direction and the degree of a network."""
+    """The direction of a network, its degree, and its margins there."""
     view = Polar(flow, network)
-    return view.direction, view.degree
+    return view.direction, view.degree, flow.margins(view.direction)

@@ -13,6 +13,12 @@ EPS = float(np.finfo(np.float64).eps)
 NOISE = 20.0
 """In units of the rounding of a sum: what is below pulls nowhere."""
 
+MANY = 30
+"""For more parts than this, the active sets start from an approximate solution,"""
+WARM, SURE = 300, 1e-3
+"""of so many steps, of which shares below the second number are dropped. Found by trial
+on boxes of 200 to 1000 gates, ten times faster so."""
+
 
 def shortest_mixture(
     base: Float64[np.ndarray, " weights"],
@@ -22,7 +28,8 @@ def shortest_mixture(
 
     By active sets, as in Lawson and Hanson's method: the corner that promises most
     joins, and the shares of all that carry the point follow from least squares, whose
-    accuracy they have. Each step shortens the point, so that it ends.
+    accuracy they have. Each step shortens the point, so that it ends. Where there are
+    many parts they start from some steps of a projected gradient.
 
     Args:
         base: $b$.
@@ -51,6 +58,11 @@ def shortest_mixture(
 
     shares = np.zeros(len(part))
     shares[first] = 1.0
+    if len(parts) > MANY:
+        guess = _approximate(origin, rows, part, first, spans)
+        guess = _settled(origin, rows, part, guess, int(np.argmax(guess)))
+        pair = (shares, guess)
+        shares = min(pair, key=lambda some: np.linalg.norm(origin + some @ rows))
     stuck = np.zeros(len(part), bool)
     for _ in range(100 * len(part)):
         point = origin + shares @ rows
@@ -70,6 +82,41 @@ def shortest_mixture(
         f"The shortest of {len(part)} generalized gradients was not found: they are "
         "dependent to the last digits. Lower `active_tol`."
     )
+
+
+def _approximate(origin, rows, part, first, spans) -> Float64[np.ndarray, " rows"]:
+    """Shares near the best, by an accelerated gradient (Nesterov's, with restarts)."""
+    scaled = rows / spans[:, None]
+    step = 1 / np.linalg.norm(scaled, 2) ** 2
+    last = ahead = np.where(np.isin(np.arange(len(part)), first), spans, 0.0)
+    momentum = 1.0
+    for _ in range(WARM):
+        pulls = scaled @ (origin + ahead @ scaled)
+        new = _onto_simplices(ahead - step * pulls, part, first, spans[first])
+        if pulls @ (new - last) > 0:
+            momentum = 1.0
+        faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = new + (momentum - 1) / faster * (new - last)
+        last, momentum = new, faster
+    shares = last / spans
+    shares = np.where(shares < SURE, 0.0, shares)
+    return shares / np.add.reduceat(shares, first)[part]
+
+
+def _onto_simplices(values, part, first, totals) -> Float64[np.ndarray, " rows"]:
+    """The nearest values, not negative, whose sum in each part is its total."""
+    counts = np.bincount(part)
+    places = np.arange(len(part)) - first[part]
+    table = np.full((len(counts), np.max(counts)), -np.inf)
+    table[part, places] = values
+    order = -np.sort(-table, axis=1)
+    number = np.arange(1, table.shape[1] + 1)
+    there = number <= counts[:, None]
+    excess = np.cumsum(np.where(there, order, 0.0), axis=1) - totals[:, None]
+    above = there & (np.where(there, order, 0.0) * number > excess)
+    count = np.sum(above, axis=1)
+    level = excess[np.arange(len(counts)), count - 1] / count
+    return np.maximum(values - level[part], 0.0)
 
 
 def nearest_in_cone(

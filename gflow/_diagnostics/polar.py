@@ -15,9 +15,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .. import _tree
-from .._field import SCALE_CAP, margin_jacobian
+from .._field import SCALE_CAP
 from .._flow import AbstractFlow
 from .._logs import log_mean_exp, log_sum_exp
+from .._rows import margin_jacobian
 from .._types import Scalar
 from ..nn import AbstractHomogeneous
 

@@ -5,17 +5,33 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float64, Int
 
 from .. import _tree
+from .._field import Field, recorded
 from .._flow import GradientFlow
+from .._slides import with_gates
 from .._trajectory import Trajectory
 from .active import stationary
 from .drift import drift_of
+from .kinks import Crossings, any_wrong, crossings, of_samples
 from .model import Model
-from .outlook import outlook
-from .residuals import residuals
+from .newton import Root
+from .outlook import ON_MARGIN, outlook
+from .residuals import Residuals, residuals
+from .restricted import Restricted, restricted
 from .result import Limit, Verdict
 from .verdict import judge
+
+
+BEHIND = (
+    "The flow slides along {} kinks, of which some lie behind others: there is no "
+    "certificate for this yet. The margin is that at the end of the trajectory."
+)
+CUT = (
+    "The gates of the trajectory are those of its last step, and it ends before: ask "
+    "the one that `solve` returned."
+)
 
 
 def limit(
@@ -42,6 +58,11 @@ def limit(
     on which the flow stands still: a smooth homogeneous network need not converge, see
     `gflow.problems.mexican_hat`. The certificate is exact to first and second order; it
     is not a proof in interval arithmetic.
+
+    A flow that slides along kinks, as of ReLUs, meets these conditions with generalized
+    gradients: on the kinks, and with multipliers in [0, 1] for the gates. These are
+    found if the kinks are in one layer. Units that are zero, or at a kink that is not
+    slid along, could be switched on: then the verdict is to first order only.
 
     Args:
         flow: The data and loss that the trajectory followed.
@@ -78,24 +99,39 @@ def limit(
     field, degree = trajectory.field, float(trajectory.degree)
     theta, network = end_of(trajectory)
     margins = np.asarray(flow.margins(network))
-    require_same(margins, Model(field, 1.0).jacobian(theta)[0])
+    require_same(margins, Model(at_its_gates(field, theta), 1.0).jacobian(theta)[0])
+    turned = any_wrong(field, theta)
     weights = np.array(trajectory.weights[-1])
     scale = degree * float(trajectory.log_radius[-1])  # log R
-    if np.min(margins) <= 0:
-        return unfitted(field, theta, margins)
-    model = Model(field, float(np.min(margins)))
-    root = stationary(model, theta, weights, max_steps, max_repairs)
-    view = outlook(model, theta, weights, root, degree, reach, max_steps)
+    slides = np.asarray(field.gates.slides)
+    slides = slides[slides >= 0]
+    end = float(np.min(margins))
+    if end <= 0:
+        return undecided(field, theta, margins, Verdict.NOT_YET, unfitted(margins))
+    if turned or (slides.size > 0 and not field.straight):
+        why = CUT if turned else BEHIND.format(slides.size)
+        return undecided(field, theta, margins, Verdict.NOT_SHOWN, why)
+    within, root = search(field, theta, weights, slides, end, max_steps, max_repairs)
+    model, start = Model(within, end), np.asarray(within.narrow(theta))
+    view = outlook(model, start, weights, root, degree, reach, max_steps)
     found = residuals(model, view.theta, view.multipliers, degree)
+    point, growing = np.asarray(within.wide(found.theta)), within.wide(view.vectors.T)
+    direction = field.network(jnp.asarray(point))
+    carrying = np.union1d(found.active, np.flatnonzero(found.multipliers > 0))
+    kinks = crossings(
+        within.field, point, found.multipliers, carrying, np.asarray(growing), degree
+    )
+    found = with_kinks(found, kinks, np.asarray(flow.margins(direction)), degree)
     verdict, reasons = judge(
-        view, found, drift_of(trajectory), float(np.min(margins)), tolerance, reach
+        view, found, kinks, drift_of(trajectory), end, tolerance, reach
     )
     log_log_t = scale + math.log(found.margin)
-    wait = math.inf if verdict == Verdict.LOCAL_MAXIMUM else view.wait
+    waits = {Verdict.LOCAL_MAXIMUM: math.inf, Verdict.FIRST_ORDER: math.nan}
+    wait = waits.get(verdict, view.wait)
     return Limit(
         verdict=verdict,
         reasons=tuple(reasons),
-        direction=field.network(jnp.asarray(found.theta)),
+        direction=direction,
         margin=found.margin,
         active=found.active,
         multipliers=found.multipliers,
@@ -106,14 +142,59 @@ def limit(
         gap=found.gap,
         distance=view.distance,
         rates=degree * found.margin * view.exponents,
-        directions=field.network(jnp.asarray(view.vectors.T)),
+        directions=field.network(growing),
         unstable=view.unstable,
         neutral=view.neutral,
         amplitude=view.amplitude,
         log_log_t=log_log_t,
         # In log r, of which log R is L times.
         log_log_t_escape=log_log_t + degree * wait,
+        slides=kinks.slides,
+        gates=kinks.gates,
     )
+
+
+def search(
+    field: Field,
+    theta: Float64[np.ndarray, " weights"],
+    weights: Float64[np.ndarray, " margins"],
+    slides: Int[np.ndarray, " kinks"],
+    unit: float,
+    max_steps: int,
+    max_repairs: int,
+) -> tuple[Restricted, Root]:
+    """A stationary direction on the kinks of those samples that are active there.
+
+    Kinks of other samples that the flow slides along hold nothing in the limit.
+    """
+    while True:
+        within = restricted(field, theta, slides)
+        model, start = Model(within, unit), np.asarray(within.narrow(theta))
+        root = stationary(model, start, weights, max_steps, max_repairs)
+        margins, _ = model.jacobian(root.theta)
+        active = (root.multipliers > 0) | (margins < 1 + ON_MARGIN)
+        samples = of_samples(field, np.flatnonzero(active))
+        holds = samples[slides // max(field.kinks.count, 1)]
+        if np.all(holds) or not root.converged:
+            return within, root
+        theta, slides = np.asarray(within.wide(root.theta)), slides[holds]
+
+
+def with_kinks(found: Residuals, kinks: Crossings, margins, degree) -> Residuals:
+    """Residuals that know of gates in between, and of the network's own margins."""
+    length = found.margin ** (-1 / degree)
+    behind = 1 - float(np.min(margins)) / found.margin
+    return found._replace(
+        stationarity=max(found.stationarity, length * kinks.residual),
+        infeasibility=max(found.infeasibility, behind),
+    )
+
+
+def at_its_gates(field, theta) -> Field:
+    """The field at the gates of a direction."""
+    if field.kinks.count == 0:
+        return field
+    return with_gates(field, recorded(field, jnp.asarray(theta)))
 
 
 def end_of(trajectory: Trajectory):
@@ -136,16 +217,19 @@ def require_same(given, followed):
         )
 
 
-def unfitted(field, theta, margins) -> Limit:
-    """The answer where some margins are not positive: all else is undefined."""
-    wrong = int(np.sum(margins <= 0))
-    nan = math.nan
-    reason = (
-        f"{wrong} of {len(margins)} margins are not positive at the end of the "
-        "trajectory: the samples are not fitted."
+def unfitted(margins) -> str:
+    """That there is no positive margin yet."""
+    return (
+        f"{np.sum(margins <= 0)} of {len(margins)} margins are not positive at the end "
+        "of the trajectory: the samples are not fitted."
     )
+
+
+def undecided(field, theta, margins, verdict: Verdict, reason: str) -> Limit:
+    """The answer where nothing but the margin at the end is known."""
+    nan = math.nan
     return Limit(
-        verdict=Verdict.NOT_YET,
+        verdict=verdict,
         reasons=(reason,),
         direction=field.network(jnp.asarray(theta)),
         margin=float(np.min(margins)),
@@ -164,4 +248,6 @@ def unfitted(field, theta, margins) -> Limit:
         amplitude=nan,
         log_log_t=nan,
         log_log_t_escape=nan,
+        slides=np.array([], int),
+        gates=np.array([]),
     )

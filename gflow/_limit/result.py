@@ -11,8 +11,10 @@ class Verdict(enum.StrEnum):
     """What `gflow.limit` concludes; each compares equal to its words."""
 
     LOCAL_MAXIMUM = "local maximum"
+    FIRST_ORDER = "first order only"
     SADDLE = "saddle"
     NOT_YET = "not yet"
+    NOT_SHOWN = "not shown"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +26,11 @@ class Limit:
     of a stationary direction, all fields describe the end of the trajectory itself.
 
     Attributes:
-        verdict: "local maximum" of the normalized margin: the flow ends here. "saddle":
-            it stays near for long and leaves. "not yet": neither is proved.
+        verdict: "local maximum" of the normalized margin: the flow ends here. "first
+            order only": all deviations decay but those that switch on units that are
+            zero, or at a kink; of these nothing is known. "saddle": it stays near for
+            long and leaves. "not yet": neither is proved. "not shown": there is no
+            certificate for this case, as where kinks behind kinks are slid along.
         reasons: Sentences that give the grounds of the verdict.
         direction: The network $\theta$, of norm one.
         margin: The normalized margin $m = \min_i z_i(\theta)$.
@@ -33,7 +38,8 @@ class Limit:
         multipliers: $\lambda_i \geq 0$ with $w = \sum_i \lambda_i \nabla z_i(w)$. They
             sum to $|w|^2 / L$; divided by their sum they are the weights $q$ that the
             flow tends to. Of dependent gradients, some have zero.
-        stationarity: $|w - \sum_i \lambda_i \nabla z_i(w)|$.
+        stationarity: $|w - \sum_i \lambda_i \nabla z_i(w)|$, with the generalized
+            gradients that `gates` select.
         infeasibility: $\max_i (1 - z_i(w))$ over the margins that carry a multiplier
             and over those that are violated.
         slack: $\max_i \lambda_i (z_i(w) - 1)$, as Lyu and Li measure it.
@@ -53,6 +59,10 @@ class Limit:
         log_log_t_escape: Where $\log \log t$ will be when the growing part of the
             deviation has come to half a radian, by linear growth: an order of
             magnitude. `inf` at a local maximum, NaN if it cannot be told.
+        slides: The kinks that the flow slides along there, of samples whose margin is
+            active: sample times the number of kinks of one sample, plus the kink.
+        gates: For each the share in [0, 1] of its branch $u > 0$ in the generalized
+            gradient; NaN if that does not depend on it.
     """
 
     verdict: Verdict
@@ -74,6 +84,8 @@ class Limit:
     amplitude: float
     log_log_t: float
     log_log_t_escape: float
+    slides: Int[np.ndarray, " kinks"]
+    gates: Float64[np.ndarray, " kinks"]
 
     def __str__(self) -> str:
         """The verdict and its grounds."""

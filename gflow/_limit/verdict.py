@@ -2,7 +2,10 @@
 
 import math
 
+import numpy as np
+
 from .drift import Drift
+from .kinks import Crossings
 from .outlook import Outlook
 from .residuals import Residuals
 from .result import Verdict
@@ -15,6 +18,7 @@ LASTING = 0.9  # the share of a drift that is no less than before
 def judge(
     view: Outlook,
     found: Residuals,
+    kinks: Crossings,
     drift: Drift | None,
     end: float,
     tolerance: float,
@@ -25,6 +29,7 @@ def judge(
     Args:
         view: The direction, and its rates.
         found: Its residuals.
+        kinks: What its kinks have to say.
         drift: How far the direction went lately, if known.
         end: The normalized margin at the end of the trajectory.
         tolerance: The largest residual of a limit.
@@ -37,7 +42,10 @@ def judge(
         f"A stationary direction of margin {found.margin:.13g} lies "
         f"{view.distance:.1e} rad from the end, with residual {worst:.1e}."
     )
-    if worst <= tolerance and view.unstable and view.leaves:
+    mistaken = wrong_sides(kinks)
+    if mistaken:
+        return Verdict.NOT_YET, [here, mistaken]
+    if worst <= tolerance and view.unstable and view.leaves and kinks.leaves:
         return Verdict.SADDLE, [here, leaving(view)]
     objection = objection_to(view, found, end, worst, tolerance)
     turns = wandering(drift, reach)
@@ -45,13 +53,68 @@ def judge(
         return Verdict.NOT_YET, [here, objection, *turns]
     if view.neutral and turns:  # the flow may be moving along flat directions
         return Verdict.NOT_YET, [here, *turns]
-    return Verdict.LOCAL_MAXIMUM, [here, *staying(view)]
+    if kinks.units or kinks.open:
+        return Verdict.FIRST_ORDER, [here, *unknown(kinks)]
+    return Verdict.LOCAL_MAXIMUM, [here, *sliding(kinks), *staying(view)]
+
+
+def wrong_sides(kinks: Crossings) -> str:
+    """Why a direction is none of the network with its kinks; empty if it is one."""
+    if kinks.wrong:
+        those = "gate is" if kinks.wrong == 1 else "gates are"
+        return (
+            f"{kinks.wrong} {those} on the wrong side there: it is a stationary "
+            "direction of other gates, not of the flow."
+        )
+    if kinks.outside:
+        return (
+            f"Of {len(kinks.slides)} multipliers of kinks that are slid along "
+            f"{kinks.outside} lie outside of [0, 1] there: the flow leaves these kinks."
+        )
+    return ""
+
+
+def sliding(kinks: Crossings) -> list[str]:
+    """That deviations from kinks decay."""
+    if len(kinks.slides) == 0:
+        return []
+    words = (
+        f"It lies on {len(kinks.slides)} kinks with multipliers from "
+        f"{np.min(kinks.gates):.4g} to {np.max(kinks.gates):.4g}: deviations that "
+        "leave them decay at first order."
+    )
+    return [words]
+
+
+def unknown(kinks: Crossings) -> list[str]:
+    """Which deviations are not shown to decay."""
+    reasons = ["All deviations that keep to the sides of the kinks decay, or are flat."]
+    if kinks.units:
+        those = "unit is" if kinks.units == 1 else "units are"
+        off = (
+            f"{kinks.units} {those} zero or at a kink there: deviations that switch on "
+            "what is off are not shown to decay, and may raise the margin."
+        )
+        reasons.append(off)
+    if kinks.open:
+        edge = (
+            f"Of {len(kinks.slides)} multipliers of kinks that are slid along "
+            f"{kinks.open} do not lie between 0 and 1: deviations that leave these "
+            "kinks are not shown to decay."
+        )
+        reasons.append(edge)
+    return reasons
 
 
 def objection_to(view, found, end, worst, tolerance) -> str:
     """Why a stationary direction is no certified limit; empty if it is one."""
     if not worst <= tolerance:
         return f"That is above `tolerance` = {tolerance:.1e}."
+    if view.unstable and view.leaves:
+        return (
+            "Deviations grow along directions that cross kinks, where other gates "
+            "hold: the second order decides nothing."
+        )
     if view.unstable:
         return (
             "Deviations grow along directions in which margins that are active and "

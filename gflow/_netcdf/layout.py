@@ -54,9 +54,10 @@ SCALARS = {
     "log_radius": (("step", "sixth"), "log-radius at the sixths of a step"),
     "rate": (("step", "sixth"), "log(dt/ds) / (1 + R), but for the power"),
     "tau_rate": (("step", "sixth"), "log(dtau/ds)"),
-    "loss": (("step", "sixth"), "-log(loss) / (1 + R)"),
+    "loss": (("step", "sixth"), "-log(loss) / (1 + R), or / 2"),
     "degree": (("step",), "degree of homogeneity"),
     "exponent": (("step",), "power of the norm in R"),
+    "loss_exponent": (("step",), "power of the norm in R for the loss, or 0"),
     "power": (("step",), "power of the norm in dt/ds"),
 }
 """The fields of its `StepScalars`, likewise with `step_scalar_`."""

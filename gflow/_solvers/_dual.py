@@ -104,13 +104,13 @@ def stage_weights(
     # The part of K that is not symmetric is corrected by the outer iteration.
     tilted = shift + eta * ((gram - half) @ weights)
 
-    def symmetric():
-        return solve_weights(flow, weights, tilted, half, scale, seen, eta, tolerance)
-
     def linear():
         return linear_weights(flow, weights, shift, gram, scale, seen, eta)
 
-    found = jax.lax.cond(jnp.isfinite(lower), symmetric, lambda: weights * jnp.nan)
+    found = jax.lax.cond(
+        jnp.isfinite(lower), solve_weights, lambda _, weights, *__: weights * jnp.nan,
+        flow, weights, tilted, half, scale, seen, eta, tolerance,
+    )  # fmt: skip
     # K may be positive but for its rounding, which a large scale magnifies.
     return jax.lax.cond(jnp.isfinite(jnp.sum(found)), lambda: found, linear)
 
@@ -126,13 +126,13 @@ def linear_weights(
 ) -> Float[Array, " m"]:
     """One step of Newton's method for the dual weights, for any matrix $K$."""
     m = weights.shape[0]
-    q = jnp.maximum(weights, FLOOR)
+    q = jnp.where(seen, jnp.maximum(weights, FLOOR), FLOOR)
     image = gram @ q
     margins = scale * (shift + eta * image)
     # What all weights do to a margin alike changes nothing, their sum being one; and
     # far out it is so large that the rest would be lost beside it.
     gram = gram - image[:, None] / jnp.sum(q)
-    residual = jnp.log(q) - goal_of(flow, margins, seen)
+    residual = jnp.where(seen, jnp.log(q) - goal_of(flow, margins, seen), 0.0)
     slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
     if shares is None:
         steep = jnp.ravel(slopes)[:, None] * gram
@@ -144,7 +144,7 @@ def linear_weights(
     bordered = jnp.block([[matrix, q[:, None]], [jnp.ones((1, m)), jnp.zeros((1, 1))]])
     right = jnp.append(-q * residual, 1 - jnp.sum(q))
     change = jnp.linalg.solve(bordered, right)[:m]
-    new = jnp.maximum(q + change, LEAST_LEFT * q)
+    new = jnp.where(seen, jnp.maximum(q + change, LEAST_LEFT * q), FLOOR)
     return new / jnp.sum(new)
 
 
@@ -204,7 +204,7 @@ def solve_weights(
     lifted = gram + lift
     diagonal = jnp.maximum(diagonal, 1e-12 * lift)
 
-    weights = jnp.maximum(weights, FLOOR)
+    weights = jnp.where(seen, jnp.maximum(weights, FLOOR), FLOOR)
     first = gram @ weights
     mild = jnp.minimum(scale, 1.0)
     crowded = m > CROWD
@@ -243,6 +243,8 @@ def solve_weights(
             slope = _gap(q, residual) / jnp.where(flat, 1.0, residual)
             mean = jnp.clip(jnp.where(flat, q, slope), FLOOR, HUGE)
         right = mean[:, None] * jnp.stack([residual, jnp.ones(m)], axis=1)
+        # Nothing resists those that are not seen: all of q would go there.
+        right = jnp.where(seen[:, None], right, 0.0)
         solved = solve_newton(eta * sharp, lifted, mean, decay, shares, right)
         change, per_multiplier = jnp.sum(solved, axis=0)
         multiplier = -(1 - jnp.sum(q) + change) / per_multiplier
@@ -252,7 +254,7 @@ def solve_weights(
         target = jnp.log(q) + dq / mean + stiffness * (q + dq)
         product = wright_omega(target + jnp.log(stiffness))
         new = jnp.where(product > 1, product / stiffness, jnp.exp(target - product))
-        new = admitted(new)
+        new = admitted(jnp.where(seen, new, FLOOR))
         motion_image, step_image = jnp.stack([new - q, dq]) @ gram
         new_image = image + motion_image
         error = eta * (_size(new - q, motion_image) + _size(dq, step_image))

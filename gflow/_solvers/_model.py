@@ -79,7 +79,7 @@ def _undo(model: StageModel, right: Float[Array, "weights columns"]):
 
 def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
     """The model that knows no curvature of the network, at the start of the step."""
-    jacobian = frame.free_jacobian(frame.jacobian)
+    jacobian = frame.free_jacobian(frame.start, frame.jacobian)
     size = damping.size if damping.size <= FEW_WEIGHTS else 0
     response = jacobian / jnp.maximum(damping, 1.0)[None]
     return StageModel(
@@ -114,7 +114,7 @@ def curved_model(
 ) -> StageModel:
     """The model with the curvature of the network; flat if it is singular."""
     _, jacobian = frame.field.jacobian(point)
-    jacobian = frame.free_jacobian(jacobian)
+    jacobian = frame.free_jacobian(point, jacobian)
 
     def motion(point):
         return frame.negative_gradient(point, dual)[1]

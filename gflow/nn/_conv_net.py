@@ -3,16 +3,14 @@ from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import ArrayLike, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from .._checks import checked_count
-from .._tree import Fixed
-from ._activation import activation, activation_width
+from ._activation import checked_activation, signed_power
 from ._conv import Kernel, convolve
 from ._homogeneous import AbstractHomogeneous
 from ._pool import avg_pool, max_pool
 from ._weights import OutSize, Weights, dense_shapes, draw, layer_names
-from ._width import EPS, fixed_width, radius
 
 
 class ConvNet(AbstractHomogeneous):
@@ -23,7 +21,7 @@ class ConvNet(AbstractHomogeneous):
     rounding down. The activation is that of `MLP`, a power of (leaky) ReLU. It stands
     before average-pooling but after max-pooling, which is the same network as before it
     if `leak` is not negative, with fewer kinks. Homogeneous of degree $1 + p + \dots +
-    p^{D-1}$ with $p$ = `power` and $D$ layers of weights; exactly so for any `eps`.
+    p^{D-1}$ with $p$ = `power` and $D$ layers of weights.
     Entries start as independent Gaussians of variance 1 / (number of inputs).
 
     Args:
@@ -35,8 +33,6 @@ class ConvNet(AbstractHomogeneous):
         leak: As in `MLP`.
         pool: `"max"` or `"average"`, over windows of 2 x 2.
         size: Of the kernels, odd.
-        eps: The width of kinks, of activations and of max-pooling, for weights of norm
-            one; in a layer of degree $k$ it is `eps` $\times r^k$. 0 for exact kinks.
         key: A key of `jax.random`.
 
     Attributes:
@@ -45,7 +41,6 @@ class ConvNet(AbstractHomogeneous):
         power: As given, an int if whole.
         leak: As given.
         pool: As given.
-        eps: The width, no weight; `None` if there are no kinks.
         image: As given.
 
     Raises:
@@ -63,7 +58,6 @@ class ConvNet(AbstractHomogeneous):
     leak: float = eqx.field(static=True)
     pool: str = eqx.field(static=True)
     image: tuple[int, int] = eqx.field(static=True)
-    eps: Fixed | None
 
     def __init__(
         self,
@@ -75,7 +69,6 @@ class ConvNet(AbstractHomogeneous):
         leak: float = 0.0,
         pool: Literal["max", "average"] = "max",
         size: int = 3,
-        eps: ArrayLike = EPS,
         *,
         key: PRNGKeyArray,
     ):
@@ -88,8 +81,7 @@ class ConvNet(AbstractHomogeneous):
             )
         self.image = _checked_image(image)
         channels = _checked_channels(channels, self.image)
-        self.power, self.leak, width = activation_width(power, leak, eps)
-        self.eps = fixed_width(eps) if pool == "max" else width
+        self.power, self.leak = checked_activation(power, leak)
         self.pool = pool
 
         pairs = zip((1, *channels), channels, strict=False)
@@ -123,22 +115,16 @@ class ConvNet(AbstractHomogeneous):
                 f"{jnp.shape(x)}. For many inputs, use `jax.vmap(network)(x)`."
             )
         x = jnp.reshape(x, (1, height, width))
-        unit = 1.0 if self.eps is None else radius(self)
-        scale = 1.0
         for kernel in self.kernels:
             x = convolve(x, kernel, padding=kernel.shape[-1] // 2)
-            scale = scale * unit
-            if self.pool == "max" and self.eps is not None:
-                x = max_pool(x, 2, scale, self.eps.value)
-            x = activation(x, self.power, self.leak, scale, self.eps)
-            scale = scale**self.power
+            if self.pool == "max":
+                x = max_pool(x, 2)
+            x = signed_power(x, self.power, self.leak)
             if self.pool == "average":
                 x = avg_pool(x, 2)
         x = jnp.ravel(x)
         for weight in self.weights[:-1]:
-            scale = scale * unit
-            x = activation(weight @ x, self.power, self.leak, scale, self.eps)
-            scale = scale**self.power
+            x = signed_power(weight @ x, self.power, self.leak)
         return self.weights[-1] @ x
 
 

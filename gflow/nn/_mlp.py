@@ -4,8 +4,7 @@ import equinox as eqx
 import jax.random as jr
 from jaxtyping import ArrayLike, PRNGKeyArray
 
-from .._tree import Fixed
-from ._activation import activation, activation_width
+from ._activation import checked_activation, signed_power
 from ._homogeneous import AbstractHomogeneous
 from ._weights import (
     OutSize,
@@ -16,7 +15,6 @@ from ._weights import (
     require_one_input,
     sizes,
 )
-from ._width import EPS, radius
 
 
 class MLP(AbstractHomogeneous):
@@ -31,10 +29,7 @@ class MLP(AbstractHomogeneous):
     differentiable if $p > 1$. Entries start as independent Gaussians of variance
     1 / in.
 
-    For $p = 1$ the kink is smoothed as in `gflow.nn.leaky_relu`, in layer $k$ over the
-    width `eps` $\times r^k$ with $r$ the norm of all weights. The network stays exactly
-    homogeneous and is off by $O(\epsilon)$; with `eps` = 0 it is exact, and its
-    derivative at $u = 0$ is $a$.
+    For $p = 1$ it has a kink where $u = 0$; the derivative taken there is $a$.
 
     Args:
         in_size: The number of features of one input.
@@ -42,8 +37,6 @@ class MLP(AbstractHomogeneous):
         out_size: `"scalar"`, or the number of logits, at least 2.
         power: $p \geq 1$, finite; whole powers are cheaper.
         leak: $a$, any finite number; 0 is ReLU.
-        eps: The width of kinks for weights of norm one, at least 0; read only if there
-            are any, $p = 1$ and $a \neq 1$. Changed by `gflow.nn.with_eps`.
         key: A key of `jax.random`.
 
     Attributes:
@@ -51,11 +44,10 @@ class MLP(AbstractHomogeneous):
             $W_D$ is a vector of shape (in,).
         power: As given, an int if whole.
         leak: As given.
-        eps: The width, no weight; `None` if there are no kinks.
 
     Raises:
         ValueError: If a size is not an int in its range, there is no hidden layer, or
-            `power`, `leak` or `eps` is out of range.
+            `power` or `leak` is out of range.
 
     Example:
         `gflow.nn.MLP(64, (32,), power=2, key=jax.random.key(0))` has degree 3.
@@ -64,7 +56,6 @@ class MLP(AbstractHomogeneous):
     weights: Weights
     power: int | float = eqx.field(static=True)
     leak: float = eqx.field(static=True)
-    eps: Fixed | None
 
     def __init__(
         self,
@@ -73,11 +64,10 @@ class MLP(AbstractHomogeneous):
         out_size: OutSize = "scalar",
         power: int | float = 1,
         leak: float = 0.0,
-        eps: ArrayLike = EPS,
         *,
         key: PRNGKeyArray,
     ):
-        self.power, self.leak, self.eps = activation_width(power, leak, eps)
+        self.power, self.leak = checked_activation(power, leak)
         self.weights = gaussian_weights(in_size, widths, out_size, key)
         if len(self.weights) == 1:
             raise ValueError(
@@ -91,7 +81,6 @@ class MLP(AbstractHomogeneous):
         weights: Sequence[ArrayLike],
         power: int | float = 1,
         leak: float = 0.0,
-        eps: ArrayLike = EPS,
     ) -> "MLP":
         r"""The network of given weights, whose shapes fix its sizes.
 
@@ -99,20 +88,14 @@ class MLP(AbstractHomogeneous):
             weights: $W_1, \dots, W_D$, shaped as in the attribute; floats.
             power: As for the class.
             leak: As for the class.
-            eps: As for the class.
 
         Raises:
             ValueError: If the shapes do not fit together, or as for the class.
         """
         weights = checked_weights(weights)
-        power, leak, width = activation_width(power, leak, eps)
+        power, leak = checked_activation(power, leak)
         blank = eqx.filter_eval_shape(cls, *sizes(weights), power, leak, key=jr.key(0))
-        return eqx.tree_at(
-            lambda network: (network.weights, network.eps),
-            blank,
-            (weights, width),
-            is_leaf=lambda node: node is None,
-        )
+        return eqx.tree_at(lambda network: network.weights, blank, weights)
 
     @property
     def degree(self):
@@ -124,8 +107,6 @@ class MLP(AbstractHomogeneous):
     def __call__(self, x, *, key=None):
         del key
         require_one_input(x, self.weights)
-        unit = scale = 1.0 if self.eps is None else radius(self)
         for weight in self.weights[:-1]:
-            x = activation(weight @ x, self.power, self.leak, scale, self.eps)
-            scale = scale * unit
+            x = signed_power(weight @ x, self.power, self.leak)
         return self.weights[-1] @ x

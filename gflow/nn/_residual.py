@@ -1,14 +1,13 @@
 from typing import Literal
 
 import equinox as eqx
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._checks import checked_count
-from .._tree import Fixed
-from ._activation import activation, activation_width
+from ._activation import checked_activation, signed_power
 from ._homogeneous import AbstractHomogeneous
+from ._radius import radius
 from ._weights import OutSize, dense_shapes, draw, require_one_input
-from ._width import EPS, radius
 
 
 class ResidualMLP(AbstractHomogeneous):
@@ -32,7 +31,6 @@ class ResidualMLP(AbstractHomogeneous):
         skip: `"identity"` or `"linear"`.
         power: As in `MLP`.
         leak: As in `MLP`.
-        eps: As in `MLP`; in block $j$ the width is `eps` $\times r^{d_j + 1}$.
         key: A key of `jax.random`.
 
     Attributes:
@@ -41,7 +39,6 @@ class ResidualMLP(AbstractHomogeneous):
         last: $v$, of shape (width,), or (classes, width).
         power: As given, an int if whole.
         leak: As given.
-        eps: The width, no weight; `None` if there are no kinks.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -55,7 +52,6 @@ class ResidualMLP(AbstractHomogeneous):
     last: Float[Array, "... width"]
     power: int | float = eqx.field(static=True)
     leak: float = eqx.field(static=True)
-    eps: Fixed | None
 
     def __init__(
         self,
@@ -66,14 +62,13 @@ class ResidualMLP(AbstractHomogeneous):
         skip: Literal["identity", "linear"] = "identity",
         power: int | float = 1,
         leak: float = 0.0,
-        eps: ArrayLike = EPS,
         *,
         key: PRNGKeyArray,
     ):
         if skip not in ("identity", "linear"):
             raise ValueError(f'`skip` must be "identity" or "linear", but is {skip!r}.')
         width, blocks = checked_count(width, "width"), checked_count(blocks, "blocks")
-        self.power, self.leak, self.eps = activation_width(power, leak, eps)
+        self.power, self.leak = checked_activation(power, leak)
         each = 2 if skip == "identity" else 3
         # A chain of as many layers as there are matrices.
         chain = (width,) * (1 + each * blocks)
@@ -106,8 +101,7 @@ class ResidualMLP(AbstractHomogeneous):
         x = self.first @ x
         for inner, outer, *skip in self.blocks:
             after = self.power * (degree + 1) + 1
-            scale = unit ** (degree + 1)
-            branch = activation(inner @ x, self.power, self.leak, scale, self.eps)
+            branch = signed_power(inner @ x, self.power, self.leak)
             for matrix in skip:
                 x, degree = matrix @ x, degree + 1
             x = outer @ branch + unit ** (after - degree) * x

@@ -1,42 +1,13 @@
-"""Kinks: located from the stages of a step, and what is formed of their curvature."""
+"""The linear models of a stage: what is formed of the curvature of the margins."""
 
 import gflow
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gflow import _kinks
 from gflow._field import Field, start_of
 from gflow._frame import make_frame
-from gflow._solvers import SampleSpaceKvaerno3, SampleSpaceKvaerno5
 from gflow._solvers._model import curved_model, flat_model
-
-
-TABLE = SampleSpaceKvaerno5().table
-KINKS = _kinks.kink_table(TABLE.nodes, TABLE.error)
-
-
-def located(slopes):
-    high, low, _ = _kinks._locate(KINKS, 2.0, 3.0, jnp.asarray(slopes))
-    return float(low), float(high)
-
-
-@pytest.mark.parametrize("place", [0.2, 0.48, 0.7, 0.95, 1.1])
-def test_a_jump_is_located_between_the_stages(place):
-    curve = np.stack([1 + TABLE.nodes, TABLE.nodes**2], axis=1)
-    jump = np.outer(TABLE.nodes > place, [0.3, -0.1])
-    low, high = located(curve + jump)
-    assert low <= 2 * place <= high
-
-
-@pytest.mark.parametrize("power", [3, 4, 5])
-def test_a_smooth_velocity_has_no_kink(power):
-    assert located(TABLE.nodes[:, None] ** power)[1] == -np.inf
-
-
-def test_too_few_stages_tell_nothing():
-    table = SampleSpaceKvaerno3().table
-    assert _kinks.kink_table(table.nodes, table.error) is None
 
 
 def model_and_frame(eta):

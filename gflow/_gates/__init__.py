@@ -1,0 +1,8 @@
+"""Any JAX function as a smooth function of its weights at frozen gates."""
+
+from .kinks import (
+    Kinks as Kinks,
+    find_kinks as find_kinks,
+    frozen as frozen,
+    record as record,
+)

@@ -1,0 +1,159 @@
+"""Any JAX function as a smooth function of its weights: its kinks, frozen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+from .. import _tree
+from .evaluate import Gates, Tape, evaluate
+from .plan import Plan, make_plan
+from .probe import smooth_groups
+from .program import read_program
+
+
+@dataclass(frozen=True)
+class Kinks:
+    """The kinks of a function; hashable, and the same for weights of the same shapes.
+
+    Attributes:
+        gated: Which groups of kinks have gates, in the order of evaluation; the others
+            are smooth joins of two functions.
+        count: How many gates there are in one evaluation.
+    """
+
+    gated: tuple[bool, ...]
+    count: int
+
+
+def find_kinks(fn: Callable[..., Array], network: PyTree, *args: Array) -> Kinks:
+    r"""The kinks of `fn(network, *args)` as a function of the weights of `network`.
+
+    Each is a choice between two values, $a$ if $u > 0$ and otherwise $b$: those of
+    `max`, `abs`, `where` with a comparison of floats, and of the pairs that a maximum
+    over many is made of. Only what depends on the weights counts. A join of two
+    functions with the same derivative is no kink, as in `elu` or `max(u, 0)**2`: it is
+    told by trial, at zeros of u on lines between random weights. A kink that no trial
+    reached counts.
+
+    Args:
+        fn: A function of a network and of arrays with one array as its value.
+        network: Any PyTree; its weights are its inexact arrays outside of `Fixed`.
+        *args: The other arguments of `fn`.
+
+    Returns:
+        What `record` and `frozen` need to know.
+
+    Raises:
+        ValueError: If `fn` jumps, or has a kink that is not supported: one in a loop,
+            of a sort, an `argmax` or a rounded value, or between values not finite.
+    """
+    values, weights, plan = _read(fn, network, args)
+    if not plan.groups:
+        return Kinks((), 0)
+    smooth = smooth_groups(plan, values, weights)
+    gated = tuple(group not in smooth for group in range(plan.groups))
+    kinks = jax.eval_shape(
+        lambda *values: evaluate(plan, gated, None, values)[1].kinks, *values
+    )
+    size = sum(u.size for u in kinks)
+    # Also shows what cannot be done with gates between off and on.
+    jax.eval_shape(
+        lambda gates, *values: evaluate(plan, gated, gates, values)[0],
+        jax.ShapeDtypeStruct((size,), float),
+        *values,
+    )
+    return Kinks(gated, size)
+
+
+def record(
+    fn: Callable[..., Array], kinks: Kinks, network: PyTree, *args: Array
+) -> tuple[Array, Bool[Array, " kinks"], Float[Array, " kinks"]]:
+    r"""The value of `fn(network, *args)`, the gates that it chose, and u at each.
+
+    Args:
+        fn: The function.
+        kinks: Its kinks, from `find_kinks`.
+        network: The network, with weights of the same shapes as there.
+        *args: The other arguments, of the same shapes as there.
+
+    Returns:
+        The value, the gates, on where $u > 0$, and u.
+    """
+    if not kinks.count:
+        none = jnp.zeros(0)
+        return fn(network, *args), none > 0, none
+    out, tape = _run(fn, kinks, None, network, args)
+    return out, jnp.concatenate(tape.gates), jnp.concatenate(tape.kinks)
+
+
+def frozen(
+    fn: Callable[..., Array], kinks: Kinks, gates: Gates, network: PyTree, *args: Array
+) -> tuple[Array, Float[Array, " kinks"]]:
+    r"""The value of `fn(network, *args)` if it chose by these gates, and u at each.
+
+    A smooth function of the weights, equal to `fn` as long as each gate is on exactly
+    where $u > 0$. Gates that are numbers $s$ mix both cases, $s a + (1 - s) b$.
+
+    Args:
+        fn: The function.
+        kinks: Its kinks, from `find_kinks`.
+        gates: Booleans as from `record`, or numbers from zero to one.
+        network: The network, with weights of the same shapes as there.
+        *args: The other arguments, of the same shapes as there.
+
+    Returns:
+        The value and u, whatever its sign, with the kinks before it frozen likewise.
+    """
+    if not kinks.count:
+        return fn(network, *args), jnp.zeros(0)
+    out, tape = _run(fn, kinks, gates, network, args)
+    return out, jnp.concatenate(tape.kinks)
+
+
+def _run(
+    fn: Callable[..., Array],
+    kinks: Kinks,
+    gates: Gates | None,
+    network: PyTree,
+    args: tuple[Array, ...],
+) -> tuple[Array, Tape]:
+    values, _, plan = _read(fn, network, args)
+    if plan.groups != len(kinks.gated):
+        raise ValueError(
+            f"`kinks` must be those of `fn`, which has {plan.groups} groups, but has "
+            f"{len(kinks.gated)}. Call `find_kinks` on the same function and shapes."
+        )
+    out, tape = evaluate(plan, kinks.gated, gates, values)
+    if tape.used != kinks.count:
+        raise ValueError(
+            f"`kinks` must be those of `fn`, which has {tape.used} for arrays of these "
+            f"shapes, but it has {kinks.count}. Call `find_kinks` on these."
+        )
+    return out, tape
+
+
+def _read(
+    fn: Callable[..., Array], network: PyTree, args: tuple[Any, ...]
+) -> tuple[list[Array], tuple[bool, ...], Plan]:
+    """The arrays that a function reads, which of them are weights, and its plan."""
+    moving, still = _tree.partition((network, args))
+    weights, _ = _tree.partition(network)
+    arrays, rest = eqx.partition(still, eqx.is_array)
+    first, structure = jax.tree.flatten(moving)
+    second, other = jax.tree.flatten(arrays)
+    number = len(jax.tree.leaves(weights))
+
+    def outputs(*values):
+        moving = jax.tree.unflatten(structure, values[: len(first)])
+        arrays = jax.tree.unflatten(other, values[len(first) :])
+        network, args = eqx.combine(moving, arrays, rest)
+        return fn(network, *args)
+
+    values = [jnp.asarray(value) for value in (*first, *second)]
+    is_weight = tuple(index < number for index in range(len(values)))
+    return values, is_weight, make_plan(read_program(outputs, *values), is_weight)

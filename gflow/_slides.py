@@ -1,0 +1,273 @@
+r"""Kinks at a point: where they are, which gates are wrong, and sliding along them.
+
+Every kink of a sample takes one of two branches that agree where its function $u$ is
+zero. At frozen gates the margins are smooth, and so are all $u_k$. On the kinks $S$
+that a flow slides along it is held at $u_k = 0$: it moves by $P_V J^\top q$, with
+$P_V$ the projection orthogonal to $V = \mathrm{span}\{\nabla u_k\}$, since
+$J^\top q$ at gates $s_k \in [0, 1]$ differs from that at $s_k = 0$ only within $V$:
+
+$$J^\top q = (J^\top q)_{s=0} + \sum_{k \in S} s_k c_k \nabla u_k, \qquad
+  c_k \nabla u_k = \partial_{s_k} \nabla \langle q, z \rangle .$$
+
+The multipliers $s_k$ follow from the part that is removed. When one leaves $[0, 1]$ the
+flow leaves the kink.
+
+References:
+    Filippov (1988), "Differential Equations with Discontinuous Righthand Sides".
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from ._field import Field
+from ._sides import Gates
+from ._types import Scalar
+
+
+ROUNDED = 1e-12
+"""A kink function of the wrong sign is zero if it is below this share of its terms."""
+
+LOOKS = 4
+"""Changes at random that tell how large the terms of a kink function are."""
+
+OUTSIDE = 1e-10
+"""A multiplier so far outside of [0, 1] has left it."""
+
+PASSES = 3
+"""How often multipliers are solved for where kinks lie behind kinks."""
+
+
+def with_gates(field: Field, gates: Gates) -> Field:
+    """The same flow at other gates."""
+    return eqx.tree_at(lambda f: f.gates, field, gates)
+
+
+def kink_values(
+    field: Field, point: Float[Array, " weights"]
+) -> Float[Array, "samples kinks"]:
+    """The function $u$ of each kink, smooth at the gates of the field."""
+    each = jax.vmap(lambda *a: field.sample(point, *a)[1])
+    return each(field.gates.on, field.flow.x, field.flow.y)
+
+
+def one_kink(
+    field: Field, point: Float[Array, " weights"], number: Int[Array, ""]
+) -> Scalar:
+    """The function $u$ of one kink."""
+    sample, kink = jnp.divmod(number, field.kinks.count)
+    on, x, y = (a[sample] for a in (field.gates.on, field.flow.x, field.flow.y))
+    return field.sample(point, on, x, y)[1][kink]
+
+
+def kink_rows(
+    field: Field, point: Float[Array, " weights"], numbers: Int[Array, " some"]
+) -> Float[Array, "some weights"]:
+    r"""$\nabla u$ of some kinks; zeros for a number of -1."""
+    slope = jax.grad(one_kink, argnums=1)
+    rows = jax.vmap(slope, (None, None, 0))(field, point, jnp.maximum(numbers, 0))
+    return jnp.where((numbers >= 0)[:, None], rows, 0.0)
+
+
+def jump_rows(
+    field: Field,
+    points: Float[Array, "some weights"],
+    duals: Float[Array, "some margins"],
+    numbers: Int[Array, " some"],
+    mixed: Float[Array, "some kinks"] | None = None,
+) -> Float[Array, "some weights"]:
+    r"""How $J^\top q$ jumps where one gate goes from off to on, at points of their own.
+
+    Args:
+        field: The flow.
+        points: One for each kink.
+        duals: One $q$ for each.
+        numbers: Of the kinks; -1 for none.
+        mixed: The gates of each one's sample, if they are not those of the field.
+    """
+
+    def one(point, dual, number, gates):
+        sample, kink = jnp.divmod(jnp.maximum(number, 0), field.kinks.count)
+        x, y = field.flow.x[sample], field.flow.y[sample]
+        own = dual.reshape(field.flow.samples, -1)[sample]
+
+        def gradient(gates):
+            def total(point):
+                return jnp.dot(own, field.sample(point, gates, x, y)[0])
+
+            return jax.grad(total)(point)
+
+        turn = jnp.zeros_like(gates).at[kink].set(1.0)
+        jump = jax.jvp(gradient, (gates,), (turn,))[1]
+        return jnp.where(number >= 0, jump, 0.0)
+
+    if mixed is None:
+        mixed = field.gates.on[numbers // max(field.kinks.count, 1)].astype(float)
+    return jax.vmap(one)(points, duals, numbers, mixed)
+
+
+def projector(
+    field: Field, point: Float[Array, " weights"]
+) -> Callable[[Float[Array, "*rows weights"]], Float[Array, "*rows weights"]]:
+    """What takes from a motion, or from each of several, all that leaves the kinks."""
+    slides, normals = field.gates.slides, field.gates.normals
+    if slides.size == 0:
+        return lambda vectors: vectors
+    if field.straight:
+        return lambda vectors: vectors - (vectors @ normals.T) @ normals
+    rows, solve = _unit_rows(kink_rows(field, point, slides))
+
+    def once(vectors):
+        return vectors - solve((vectors @ rows.T).T).T @ rows
+
+    return lambda vectors: once(once(vectors))
+
+
+def _unit_rows(rows):
+    """Rows of norm one (or zero), and what solves with their Gram matrix."""
+    square = jnp.sum(rows**2, axis=1)
+    some = square > 0
+    rows = rows / jnp.sqrt(jnp.where(some, square, 1.0))[:, None]
+    gram = rows @ rows.T + jnp.where(np.eye(len(rows), dtype=bool), ~some, 0.0)
+    factor = jax.scipy.linalg.cho_factor(gram)
+    return rows, lambda right: jax.scipy.linalg.cho_solve(factor, right)
+
+
+def free_gradient(
+    field: Field, point: Float[Array, " weights"], dual: Float[Array, " margins"]
+) -> Float[Array, " weights"]:
+    r"""$P_V J^\top q$, or what is steepest along it in another norm."""
+    _, pullback = jax.vjp(field.margins, point)
+    return field.norm.direction(projector(field, point)(pullback(dual)[0]))
+
+
+def multipliers(
+    field: Field, point: Float[Array, " weights"], dual: Float[Array, " margins"]
+) -> tuple[Float[Array, " most"], Float[Array, " most"]]:
+    """The gates that hold the flow on the kinks it slides along, and their slack.
+
+    Args:
+        field: The flow.
+        point: Where all these kinks have $u = 0$.
+        dual: $q$, of unseen samples too.
+
+    Returns:
+        $s$, 1/2 for none; and how far outside of [0, 1] rounding may put it.
+    """
+    slides = field.gates.slides
+    some = slides >= 0
+    rows = kink_rows(field, point, slides)
+    sizes = jnp.sqrt(jnp.sum(rows**2, axis=1))
+    safe = jnp.where(sizes > 0, sizes, 1.0)
+    unit, solve = _unit_rows(rows)
+    _, pullback = jax.vjp(field.margins, point)
+    needed = -solve(unit @ pullback(dual)[0]) / safe
+    s = strength = jnp.zeros(slides.size)
+    for _ in range(1 if field.straight else PASSES):
+        strength = strengths(field, point, dual, slides, rows, s)
+        s = needed / jnp.where(strength != 0, strength, 1e-300)
+    # Rounding in the pull at the weights of each kink, against what its gate does.
+    pulled = jnp.abs(unit) @ jnp.abs(pullback(dual)[0])
+    slack = ROUNDED * pulled / jnp.maximum(jnp.abs(strength) * safe, 1e-300)
+    return jnp.where(some, s, 0.5), OUTSIDE + jnp.minimum(slack, 1.0)
+
+
+def strengths(
+    field: Field,
+    point: Float[Array, " weights"],
+    dual: Float[Array, " margins"],
+    numbers: Int[Array, " some"],
+    rows: Float[Array, "some weights"],
+    s: Float[Array, " some"],
+) -> Float[Array, " some"]:
+    r"""$c_k$ of some kinks, whose gates are $s$, whatever they are in the field.
+
+    A kink behind another of its sample pulls through that one's gate: those nearer to
+    the output are taken at $s$, and those before it as in the field.
+    """
+    count, some = max(field.kinks.count, 1), numbers >= 0
+    gates = field.gates.on[jnp.maximum(numbers, 0) // count].astype(float)
+    if not field.straight:
+        behind = (numbers[:, None] // count == numbers[None] // count) & some[None]
+        behind = behind & (numbers[None] > numbers[:, None])
+        where = jnp.where(behind, (numbers % count)[None], count)
+        wide = jnp.pad(gates, ((0, 0), (0, 1)))
+        row = jnp.arange(numbers.size)[:, None]
+        gates = wide.at[row, where].set(jnp.broadcast_to(s, where.shape))[:, :count]
+    points = jnp.broadcast_to(point, rows.shape)
+    duals = jnp.broadcast_to(dual, (numbers.size, dual.size))
+    jumps = jump_rows(field, points, duals, numbers, gates)
+    square = jnp.sum(rows**2, axis=1)
+    return jnp.sum(jumps * rows, axis=1) / jnp.where(square > 0, square, 1.0)
+
+
+def slid(field: Field) -> Bool[Array, "samples kinks"]:
+    """Whether each kink is slid along."""
+    slides, shape = field.gates.slides, field.gates.on.shape
+    flat = jnp.zeros(shape[0] * shape[1] + 1, bool).at[slides].set(True)
+    return flat[:-1].reshape(shape)
+
+
+def wrong_gates(
+    field: Field, point: Float[Array, " weights"]
+) -> Bool[Array, "samples kinks"]:
+    """The kinks whose function has the wrong sign for their gate, beyond rounding."""
+    on, values = field.gates.on, kink_values(field, point)
+    against = jnp.where(on, -values, values)
+    wrong = (against > 0) & ~slid(field)
+
+    def beyond():
+        # What changes of all weights do, each as large as its unit, at random.
+        _, sizes = field.units.assign(point)
+        chances = np.random.default_rng(0).normal(size=(LOOKS, point.size))
+
+        def change(chance):
+            move = (chance * sizes,)
+            return jax.jvp(lambda p: kink_values(field, p), (point,), move)[1]
+
+        terms = jnp.sqrt(jnp.mean(jax.lax.map(change, chances) ** 2, axis=0))
+        return wrong & (against > ROUNDED * terms)
+
+    return jax.lax.cond(jnp.any(wrong), beyond, lambda: wrong)
+
+
+def full_dual(
+    field: Field,
+    margins: Float[Array, " margins"],
+    log_radius: Scalar,
+    dual: Float[Array, " margins"],
+) -> Float[Array, " margins"]:
+    """Dual weights, those of unseen samples in proportion: they too decide gates."""
+    if field.free:
+        return dual
+    seen = dual > 0
+    whole = field.dual_weights(margins, log_radius, seen, ~seen)
+    return jnp.where(seen, dual, jnp.minimum(whole, UNSEEN))
+
+
+UNSEEN = 5e8
+"""The dual weight of an unseen sample is at most this: it decides gates, and their
+multipliers must keep digits."""
+
+
+def troubled(
+    field: Field,
+    point: Float[Array, " weights"],
+    log_radius: Scalar,
+    margins: Float[Array, " margins"],
+    dual: Float[Array, " margins"],
+) -> Bool[Array, ""]:
+    """Whether a gate is wrong here, or a multiplier has left [0, 1]."""
+    wrong = jnp.any(wrong_gates(field, point))
+
+    def left():
+        whole = full_dual(field, margins, log_radius, dual)
+        s, slack = multipliers(field, point, whole)
+        return jnp.any((s < -slack) | (s > 1 + slack))
+
+    slides = jnp.any(field.gates.slides >= 0)
+    return wrong | jax.lax.cond(slides, left, lambda: jnp.asarray(False))

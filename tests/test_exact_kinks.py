@@ -1,0 +1,190 @@
+"""Networks of plain JAX with kinks, followed exactly.
+
+References are closed forms, or gradient descent of the exact network with small steps,
+extrapolated: it shares no code with the solver and knows nothing of kinks.
+"""
+
+import equinox as eqx
+import gflow
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+
+class Plain(eqx.Module):
+    """Two layers of ReLUs, as anyone would write them."""
+
+    w: jax.Array
+    a: jax.Array
+
+    def __call__(self, x):
+        return self.a @ jax.nn.relu(self.w @ x)
+
+
+class Units(Plain):
+    """The same, its neurons named."""
+
+    def units(self):
+        return (("hidden", None), ("hidden",))
+
+
+class Mixed(eqx.Module):
+    """Three layers: a leaky `where`, an absolute value, a maximum of pairs."""
+
+    first: jax.Array
+    second: jax.Array
+    third: jax.Array
+
+    def __call__(self, x):
+        u = self.first @ x
+        h = self.second @ jnp.where(u > 0, u, 0.2 * u)
+        pairs = jnp.maximum(h[::2], h[1::2])
+        return self.third @ jnp.concatenate([jnp.abs(h[:2]), pairs])
+
+
+def mixed(width, features, rng):
+    shapes = [(width, features), (width, width), (2 + width // 2,)]
+    return Mixed(*(jnp.asarray(rng.normal(size=s) / np.sqrt(s[-1])) for s in shapes))
+
+
+def two_layers(kind, width, features, rng, scale=1.0):
+    w = rng.normal(size=(width, features)) / np.sqrt(features)
+    a = rng.normal(size=width) / np.sqrt(width)
+    return kind(jnp.asarray(scale * w), jnp.asarray(scale * a))
+
+
+def descended(flow, network, times, step):
+    """The log loss at times, by gradient descent extrapolated to steps of zero."""
+    moving, still = eqx.partition(network, eqx.is_inexact_array)
+    start, unravel = ravel_pytree(moving)
+
+    def log_loss(w):
+        return flow.log_loss(eqx.combine(unravel(w), still))
+
+    slope = jax.grad(lambda w: jnp.exp(log_loss(w)))
+
+    @jax.jit
+    def descend(w, step, count):
+        return jax.lax.fori_loop(0, count, lambda _, w: w - step * slope(w), w)
+
+    def run(step):
+        w, counts = start, np.round(np.diff(times, prepend=0) / step).astype(int)
+        found = []
+        for count in counts:
+            w = descend(w, step, int(count))
+            found.append(log_loss(w))
+        return np.array(found)
+
+    coarse, fine = run(step), run(step / 2)
+    return 2 * fine - coarse, np.abs(fine - coarse)
+
+
+@pytest.mark.parametrize("name", ["two layers", "three layers"])
+def test_the_exact_flow_is_that_of_small_steps(name):
+    rng = np.random.default_rng(11)
+    x = rng.normal(size=(13, 4))
+    y = np.sign(x[:, 0] * x[:, 1] + 0.2)
+    if name == "two layers":
+        network = two_layers(Units, 7, 4, rng)
+    else:
+        network = mixed(6, 4, rng)
+    flow = gflow.GradientFlow(gflow.Logistic(), x, y)
+    times = np.array([1.0, 4.0, 10.0, 20.0, 30.0])
+    expected, error = descended(flow, network, times, 1e-3)
+    until = gflow.Until(log_t=np.log(30.5))
+    rtol = 1e-6
+    curve = gflow.solve(flow, network, until=until, rtol=rtol, progress=False)
+    found = curve.at(log_t=np.log(times)).log_loss
+    assert curve.stats["events"] > 3  # else nothing is shown
+    # An event is one of first order: descent's error is then irregular too.
+    assert np.all(np.abs(found - expected) <= 100 * rtol + 0.1 * error)
+
+
+def test_small_neurons_stop_where_early_alignment_ends():
+    """Three points, square loss (Boursier and Flammarion 2024, arXiv:2401.10791).
+
+    All neurons align before they grow, and then fit one line through the data: the
+    minimum over lines a x of the loss, which is a least-squares problem.
+    """
+    x = np.array([(-0.6, 1.0), (-0.4, 1.0), (0.2, 1.0)])
+    y = np.array([1.0, 0.15, 0.7])
+    rng = np.random.default_rng(5)
+    w = 1e-6 * rng.normal(size=(9, 2))
+    a = np.linalg.norm(w, axis=1) * np.where(np.arange(9) % 3, 1, -1)
+    flow = gflow.GradientFlow(gflow.Square(), x, y)
+    network = Units(jnp.asarray(w), jnp.asarray(a))
+    until = gflow.Until(log_t=15.0)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    _, residual, *_ = np.linalg.lstsq(x, y, rcond=None)
+    loss = float(np.exp(curve.log_loss[-1]))
+    np.testing.assert_allclose(loss, residual[0] / 6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("off", [(0.0, -1.3, 0.4), (0.0, 0.0, 0.0)])
+def test_a_neuron_that_is_off_never_moves(off):
+    """One class; the margin of the other neuron alone: |x|'s smallest height / 2."""
+    x, y = np.array([[1.2, 0.5], [-1.2, 0.5]]), np.ones(2)
+    network = Units(jnp.array([[0.1, 0.9], off[:2]]), jnp.array([0.8, off[2]]))
+    flow = gflow.GradientFlow(gflow.Exponential(), x, y)
+    until = gflow.Until(log_margin_scale=60.0)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    margin = curve.map(lambda net: gflow.normalized_margin(flow, net))[-1]
+    np.testing.assert_allclose(margin, 0.25, rtol=1e-6)
+    log_size = np.log(np.maximum(np.abs(curve.direction.w[:, 1, 1]), 1e-300))
+    moved = log_size + curve.log_radius
+    if off[1] != 0:
+        np.testing.assert_allclose(moved, np.log(-off[1]), atol=1e-9)
+    else:
+        assert np.all(curve.direction.w[:, 1] == 0)
+
+
+def test_units_of_inputs_change_nothing():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(9, 3))
+    y = np.sign(x @ rng.normal(size=3))
+    network = two_layers(Units, 5, 3, rng)
+    until = gflow.Until(log_margin_scale=25.0)
+    found = []
+    for unit in (1.0, 1e-5):
+        scaled = jax.tree.map(lambda w, unit=unit: w / np.sqrt(unit), network)
+        flow = gflow.GradientFlow(gflow.Logistic(), unit * x, y)
+        curve = gflow.solve(flow, scaled, until=until, progress=False)
+        margin = curve.map(lambda net, f=flow: gflow.normalized_margin(f, net))[-1]
+        found.append(margin / unit)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+
+
+def test_a_sample_lost_for_good_keeps_its_loss():
+    """From 1e-40: escapes, sliding, and one sample that every neuron leaves.
+
+    The points, labels and weights of the design's `xor 1`; the loss that stays is that
+    of a margin of zero, log 2 for one sample of twelve.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 2))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    draw = np.asarray(jax.random.normal(jax.random.key(3), (36,)))
+    w, a = draw[:24].reshape(12, 2) / np.sqrt(2), draw[24:] / np.sqrt(12)
+    network = Units(jnp.asarray(1e-40 * w), jnp.asarray(1e-40 * a))
+    flow = gflow.GradientFlow(gflow.Logistic(), x, np.sign(x[:, 0] * x[:, 1]))
+    until = gflow.Until(log_margin_scale=40.0)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    assert curve.stats["slides"] > 0
+    np.testing.assert_allclose(curve.log_loss[-1], np.log(np.log(2) / 12), rtol=1e-9)
+    assert curve.stats["steps"] + curve.stats["rejected"] < 600
+
+
+def test_gates_are_those_of_the_network():
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(8, 3))
+    y = np.sign(x[:, 0])
+    network = two_layers(Plain, 4, 3, rng)
+    flow = gflow.GradientFlow(gflow.Logistic(), x, y)
+    until = gflow.Until(log_t=4.0)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    u = np.einsum("ni,tji->tnj", x, curve.direction.w)
+    assert curve.gates.shape == u.shape
+    clear = np.abs(u) > 1e-6
+    assert np.array_equal((u > 0)[clear], curve.gates[clear])
