@@ -1,8 +1,12 @@
-"""At the limit of a ReLU network: is it a KKT point, and who can see that?
+"""Exact ReLUs: from near zero, along kinks, to a limit that lies on them.
 
-The toy problem of 20 points and 10 ReLUs, followed to R = 1e130. The limit lies on
-kinks, where the flow slides. There the KKT residual goes to zero with the minimum-norm
-element of Clarke's subdifferential, and not with the one-sided gradient that JAX takes.
+Twelve points in the plane and twelve ReLUs, from weights of any scale: kinks are
+crossed and slid along, and one sample is lost for good, but not from scale 1.
+
+The toy problem of 20 points and 10 ReLUs, followed to R = 1e130: is its limit a KKT
+point, and who can see that? It lies on kinks, where the flow slides. There the KKT
+residual goes to zero with the minimum-norm element of Clarke's subdifferential, and not
+with the one-sided gradient that JAX takes.
 
     python -m benchmarks.kinks           # from the root of the repository
 """
@@ -38,6 +42,51 @@ def toy():
     flow, network = gflow.problems.relu2()
     assert isinstance(network, gflow.nn.MLP)
     return flow, gflow.nn.MLP.from_weights(network.weights, power=1)
+
+
+SCALES = (1.0, 1e-2, 1e-8, 1e-50, 1e-100)
+ATTEMPTS = (200, 250, 250, 320, 350)
+"""Asked of steps, rejected ones counted; to R = exp(30) from 1, exp(60) from less."""
+LOSS = 0.0152586302
+"""At log t = 6 from scale 1, by SciPy's Radau with kinks smoothed over 1e-8."""
+STARTS = ("case", "steps", "rejected", "events", "slides", "error", "seconds", "missed")
+
+
+def parity(scale):
+    """Twelve points labeled by the signs of their products, and ReLUs of a scale."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 2))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    draw = np.asarray(jax.random.normal(jax.random.key(3), (36,)))
+    w, a = draw[:24].reshape(12, 2) / np.sqrt(2), draw[24:] / np.sqrt(12)
+    network = gflow.nn.MLP.from_weights([scale * w, scale * a], power=1)
+    return gflow.GradientFlow(gflow.Logistic(), x, np.sign(x[:, 0] * x[:, 1])), network
+
+
+def start(scale, attempts):
+    """The row of a run from weights of this scale."""
+    flow, network = parity(scale)
+    until = gflow.Until(log_margin_scale=30.0 if scale == 1 else 60.0)
+    run = functools.partial(gflow.solve, flow, network, until=until, progress=False)
+    run()
+    seconds, _, curve = _bench.timed(run)
+    if scale == 1:
+        error = float(np.exp(curve.at(log_t=6.0).log_loss[0])) / LOSS - 1
+    else:
+        error = float(curve.log_loss[-1]) - math.log(math.log(2) / 12)
+    steps, rejected = curve.stats["steps"], curve.stats["rejected"]
+    row = {
+        "case": f"12 ReLUs from scale {scale:g}",
+        "steps": steps,
+        "rejected": rejected,
+        "attempts": steps + rejected,
+        "events": curve.stats["events"],
+        "slides": curve.stats["slides"],
+        "error": abs(error),
+        "seconds": seconds,
+        "ok": bool(curve.result == gflow.RESULTS.successful),
+    }
+    return _bench.judged(row, attempts=attempts, error=2e-5)
 
 
 def residuals(flow, curve, elements):
@@ -109,17 +158,20 @@ def draw(scale, one_sided, shortest):
     return figure
 
 
-def main(log10_scale=130, figure=None):
-    """Measure a run, print its row, draw it, and return the rows."""
+def main(log10_scale=130, figure=None, scales=SCALES):
+    """Measure the runs, print their rows, draw the last, and return the rows."""
     jax.config.update("jax_enable_x64", True)
     _bench.emit(_bench.versions())
+    asked = dict(zip(SCALES, ATTEMPTS, strict=True))
+    starts = [_bench.emit(start(scale, asked[scale])) for scale in scales]
+    _bench.table(starts, STARTS)
     row, drawn = measure(log10_scale)
     limits = {"min_norm": 1e-6} if log10_scale >= 130 else {}
     rows = [_bench.emit(_bench.judged(row, **limits))]
     if figure is not None:
         draw(*drawn).savefig(figure, dpi=160)
     _bench.table(rows, COLUMNS)
-    return rows
+    return starts + rows
 
 
 if __name__ == "__main__":

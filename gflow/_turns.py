@@ -44,13 +44,17 @@ def turn(
         numbers: The kinks whose gates are to be decided: at $u = 0$, or slid along.
         above: Of those slid along, whether the multiplier is too large.
     """
-    old = np.asarray(field.gates.slides)
+    point, old = carry.point, np.asarray(field.gates.slides)
     old = old[old >= 0]
     here = np.unique(np.concatenate([numbers, old]).astype(int))
     new, slid = np.isin(here, numbers), np.isin(here, old)
     on = np.asarray(field.gates.on).ravel().copy()
     was = on[here]
-    if field.straight:
+    if not field.euclidean:
+        # In other norms what is steepest is no projection: kinks are only crossed.
+        on[here], between = ~was, np.zeros(len(here), bool)
+        speed, noise, rows = np.ones(len(here)), 0.0, np.zeros((len(here), point.size))
+    elif field.straight:
         on[here] = False
         rows, strength, force = _system(field, carry, on, here)
         s = mixed_gates(rows, strength, force, was, new, slid)

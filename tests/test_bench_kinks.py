@@ -6,7 +6,10 @@ from benchmarks import kinks
 
 
 def test_the_shortest_subgradient_shows_what_a_one_sided_one_hides(tmp_path):
-    (row,) = kinks.main(15, tmp_path / "kinks.png")
+    start, row = kinks.main(15, tmp_path / "kinks.png", scales=(1e-8,))
+    assert start["ok"]
+    assert start["missed"] == []
+    assert start["error"] < 2e-5
     assert row["ok"]
     assert row["sliding"] > 0
     assert row["best"] <= row["min_norm"] * (1 + 1e-9)

@@ -145,7 +145,7 @@ CASES = {
         32 + 2 * (3 + 5 + 5 + 8),
     ),
     "average pool": (conv(eqx.nn.AvgPool2d(2, 2), 8), 32),
-    "layer norm": (normed(eqx.nn.LayerNorm(WIDTH)), WIDTH + 1),
+    "layer norm": (normed(eqx.nn.LayerNorm(WIDTH)), WIDTH),
     "rms norm": (normed(eqx.nn.RMSNorm(WIDTH)), WIDTH),
 }
 FOUND = {name: find_kinks(call, network, X[0]) for name, (network, _) in CASES.items()}

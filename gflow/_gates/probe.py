@@ -63,6 +63,8 @@ class Verdict(NamedTuple):
 def smooth_groups(plan: Plan, values: list[Array], weights: Sequence[bool]) -> set[int]:
     """The groups of kinks whose two cases join smoothly, as far as trials tell.
 
+    And those whose u never changes its sign in them.
+
     Args:
         plan: The steps of a function with kinks.
         values: Its inputs.
@@ -87,6 +89,9 @@ def smooth_groups(plan: Plan, values: list[Array], weights: Sequence[bool]) -> s
     smooth: set[int] = set()
     together: list[tuple[int, frozenset[int]]] = []
     for group, changes in _changes(lines, sorted(names)).items():
+        if not changes:  # a guard, as against division by zero: it is as it is
+            smooth.add(group)
+            continue
         seen = [_judge(lines, change) for change in changes]
         told = [verdict for verdict in seen if verdict is not None]
         if any(verdict.jumps for verdict in told):
@@ -95,9 +100,10 @@ def smooth_groups(plan: Plan, values: list[Array], weights: Sequence[bool]) -> s
                 "equal, and a gradient flow has no meaning there. Let both cases of a "
                 "`jnp.where` agree where its condition changes."
             )
-        told = [verdict for verdict in told if verdict.matters]
-        if told and not any(verdict.bends for verdict in told):
+        # What has no influence wherever it was looked at is left as it is, too.
+        if told and not any(verdict.bends and verdict.matters for verdict in told):
             smooth.add(group)
+            told = [verdict for verdict in told if verdict.matters]
             together += [(group, verdict.groups) for verdict in told]
     # Kinks that cancel each other are all of them gated, or none of them.
     while True:
