@@ -6,7 +6,7 @@ import gflow
 import jax
 import numpy as np
 import pytest
-from gflow import Until, _attempt, _drive, _frame, _modes, _rest, _walls
+from gflow import Until, _attempt, _drive, _frame, _modes, _rest, _walls, _watch
 
 from benchmarks import any_start
 
@@ -29,7 +29,7 @@ VARIATIONS = {
         (_attempt, "LANDED", (0.02, 0.9)), (_attempt, "FAR_BELOW", 3e-3),
     ],
     "looks": [
-        (_attempt, "QUIET", 3e-3), (_attempt, "LONG", 1.0), (_attempt, "AGAIN", 1e3),
+        (_watch, "QUIET", 3e-3), (_watch, "LONG", 1.0), (_watch, "AGAIN", 1e3),
         (_modes, "LEAP", 0.1), (_modes, "SEEN", 30.0), (_rest, "SEEN", 30.0),
         (_rest, "SMALL", 3e-2), (_rest, "YET", 30.0), (_drive, "CHUNK_STEPS", 17),
     ],

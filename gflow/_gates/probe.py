@@ -100,10 +100,9 @@ def smooth_groups(plan: Plan, values: list[Array], weights: Sequence[bool]) -> s
                 "equal, and a gradient flow has no meaning there. Let both cases of a "
                 "`jnp.where` agree where its condition changes."
             )
-        # What has no influence wherever it was looked at is left as it is, too.
-        if told and not any(verdict.bends and verdict.matters for verdict in told):
+        told = [verdict for verdict in told if verdict.matters]
+        if told and not any(verdict.bends for verdict in told):
             smooth.add(group)
-            told = [verdict for verdict in told if verdict.matters]
             together += [(group, verdict.groups) for verdict in told]
     # Kinks that cancel each other are all of them gated, or none of them.
     while True:

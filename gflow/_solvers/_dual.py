@@ -92,14 +92,11 @@ def stage_weights(
 
     half = jnp.where(flat, gram, (gram + gram.T) / 2)
     lift = POSITIVE * jnp.trace(half) / weights.size
+    lifted = half + lift * np.eye(weights.size)
     lower = jax.lax.cond(
         flat,
         lambda: jnp.ones(()),
-        lambda: jnp.sum(
-            jax.lax.linalg.cholesky(
-                half + lift * np.eye(weights.size), symmetrize_input=False
-            )
-        ),
+        lambda: jnp.sum(jax.lax.linalg.cholesky(lifted, symmetrize_input=False)),
     )
     # The part of K that is not symmetric is corrected by the outer iteration.
     tilted = shift + eta * ((gram - half) @ weights)
@@ -108,9 +105,10 @@ def stage_weights(
         return linear_weights(flow, weights, shift, gram, scale, seen, eta)
 
     found = jax.lax.cond(
-        jnp.isfinite(lower), solve_weights, lambda _, weights, *__: weights * jnp.nan,
-        flow, weights, tilted, half, scale, seen, eta, tolerance,
-    )  # fmt: skip
+        jnp.isfinite(lower),
+        lambda: solve_weights(flow, weights, tilted, half, scale, seen, eta, tolerance),
+        lambda: weights * jnp.nan,
+    )
     # K may be positive but for its rounding, which a large scale magnifies.
     return jax.lax.cond(jnp.isfinite(jnp.sum(found)), lambda: found, linear)
 
