@@ -144,7 +144,7 @@ def draw(scale, one_sided, shortest):
     lines = (one_sided, ORANGE, "JAX's gradient"), (shortest, BLUE, "minimum norm")
     for values, color, name in lines:
         ax.plot(scale, values, color=color, lw=2.2)
-        where = (scale[-1], 1.35 * values[-1], name)
+        where = (scale[-1], 4 * values[-1], name)
         ax.text(*where, color=color, fontsize=13, ha="right")
     ax.set_yscale("log")
     ax.set_xlim(0, scale[-1])
