@@ -165,7 +165,8 @@ def _settle(run: Run, before: Carry, steps: Steps) -> Steps:
     last = jax.tree.map(lambda a: a[-1:], steps)
     start = jax.tree.map(lambda a: a[-1:], join(_last_sample(run), first))
     carry, keep = _events.settle(run, before, run.carry, last, start)
-    run.note_gates(carry.gates, float((last if keep else start).tau[-1]))
+    if not _events.alike(carry.gates, before.gates):
+        run.note_gates(carry.gates, float((last if keep else start).tau[-1]))
     run.carry = carry
     return steps if keep else first
 

@@ -1,10 +1,10 @@
 r"""Kinks that a step has passed: where, what it missed, and how the flow goes on.
 
 A step runs at frozen gates. A gate that is wrong at its end is wrong since the time at
-which the function $u$ of its kink crossed zero. What the right gate would have done
-since then is added, if the square of it is below the tolerance; else the step is
-repeated, to end at the first event. Then Filippov's rule says which gates are on, which
-are off, and which kinks the flow slides along (see `_filippov`).
+which the function $u$ of its kink crossed zero. If what the right gate would have done
+since then is below the tolerance the step is kept; else it is repeated, to end at the
+first event. Then Filippov's rule says which gates are on, which are off, and which
+kinks the flow slides along (see `_filippov`).
 """
 
 from typing import NamedTuple
@@ -108,7 +108,7 @@ def settle(run: Run, before: Carry, after: Carry, row: Steps, start: Sample):
     )
     if first < EARLY and run.turns < TURNS:
         turned = events.of(events.fractions < EARLY).turn(field, before)
-        if not _alike(turned.gates, before.gates):
+        if not alike(turned.gates, before.gates):
             length = after.tried * turned.length / before.length
             return _rejected(turned, after, length), False
     first = max(first, SHORTER) if first < EARLY else first
@@ -123,7 +123,8 @@ def settle(run: Run, before: Carry, after: Carry, row: Steps, start: Sample):
     return _go_on(turned, turned.gates), True
 
 
-def _alike(one: Gates, other: Gates) -> bool:
+def alike(one: Gates, other: Gates) -> bool:
+    """Whether two sets of gates are the same, whatever room there is."""
     return bool(jnp.array_equal(one.on, other.on)) and set(
         np.asarray(one.slides).tolist()
     ) == set(np.asarray(other.slides).tolist())
@@ -276,7 +277,7 @@ def _missing(field: Field, point, log_radius, margins, dual, numbers, shares):
     whole = full_dual(field, margins, log_radius, dual)
     size = (numbers.size, 1)
     jumps = jump_rows(field, jnp.tile(point, size), jnp.tile(whole, size), numbers)
-    unit, sizes = field.units.assign(point)
+    unit, _ = field.units.assign(point)
     norms = jax.vmap(lambda row: field.units.unit_norms(row, unit))(jumps)
     lost = jnp.abs(shares) @ norms
     sizes = field.units.unit_norms(point, unit)
