@@ -248,7 +248,7 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         "run_seconds": run.run_seconds,
         "stopped_by": met,
         "verdict": run.verdict if early is not None else None,
-        "events": len(run.gates) - 1,
+        "events": max(len(run.gates) - 1, 0),
         "slides": int(np.sum(np.asarray(run.carry.gates.slides) >= 0)),
     }
     field = with_gates(run.field, run.carry.gates)

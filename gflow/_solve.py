@@ -102,7 +102,8 @@ def solve(
         field=field, degree=degree, until=until, rtol=rtol, atol=atol, solver=solver,
         max_steps=max_steps, save=save, start=start, carry=carry,
     )  # fmt: skip
-    run.note_gates(carry.gates, 0.0)
+    if field.kinks.count > 0:
+        run.note_gates(carry.gates, 0.0)
     run.compile_seconds = time.perf_counter() - began
     return drive(run, path, shown, throw)
 

@@ -188,3 +188,22 @@ def test_gates_are_those_of_the_network():
     assert curve.gates.shape == u.shape
     clear = np.abs(u) > 1e-6
     assert np.array_equal((u > 0)[clear], curve.gates[clear])
+
+
+def test_a_curve_on_kinks_comes_back_from_its_file(tmp_path):
+    """Through a network of other weights, whose gates are others."""
+    x, y = np.array([[1.0, 0.5], [0.1, 1.0]]), np.array([1.0, -1.0])
+    network = Units(jnp.array([[1.0, 0.2], [-0.3, 0.7]]), jnp.array([1.0, 0.6]))
+    flow = gflow.GradientFlow(gflow.Exponential(), x, y)
+    until = gflow.Until(log_t=5.0)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    assert curve.stats["slides"] > 0
+    curve.save(tmp_path / "kinks.nc")
+    other = jax.tree.map(lambda w: -2 * w, network)
+    found = gflow.load(tmp_path / "kinks.nc", flow, other)
+    assert np.array_equal(found.gates, curve.gates)
+    again = found.at(log_t=[1.0, 4.0])
+    assert np.array_equal(again.log_loss, curve.at(log_t=[1.0, 4.0]).log_loss)
+    for name in ("on", "slides", "normals"):
+        here, there = (getattr(c.field.gates, name) for c in (found, curve))
+        assert np.array_equal(here, there)

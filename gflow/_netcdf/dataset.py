@@ -14,6 +14,7 @@ from .layout import (
     FORMAT,
     SCALARS,
     STEPS,
+    TURNS,
     end_margins,
     moving,
     outcome,
@@ -45,6 +46,16 @@ def dataset(curve: Trajectory) -> xr.Dataset:
         for name, (dims, meaning) in SCALARS.items():
             value = getattr(curve.steps.scalars, name)
             variables[f"step_scalar_{name}"] = _variable(dims, value, meaning)
+    if curve.turns:
+        gates = curve.field.gates
+        values = {
+            "turn_tau": [tau for tau, _ in curve.turns],
+            "turn_gates": np.stack([packed for _, packed in curve.turns]),
+            "slides": gates.slides,
+            "slide_normals": gates.normals,
+        }
+        for name, (dims, meaning) in TURNS.items():
+            variables[name] = _variable(dims, values[name], meaning)
     for name, value, meaning in (("x", flow.x, "inputs"), ("y", flow.y, "labels")):
         axes = tuple(f"{name}_axis_{axis}" for axis in range(1, value.ndim))
         variables[name] = _variable(("sample", *axes), value, meaning)

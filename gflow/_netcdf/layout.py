@@ -19,7 +19,7 @@ from .._flow import AbstractFlow
 from .._results import RESULTS
 
 
-FORMAT = 2
+FORMAT = 3
 """Raised when files of an older gflow can no longer be read by a newer one."""
 
 CURVE = {  # dimensions, and the meaning
@@ -61,6 +61,14 @@ SCALARS = {
     "power": (("step",), "power of the norm in dt/ds"),
 }
 """The fields of its `StepScalars`, likewise with `step_scalar_`."""
+
+TURNS = {
+    "turn_tau": (("turn",), "clock of the solver where gates of kinks change"),
+    "turn_gates": (("turn", "byte"), "the gates from there on, eight to a byte"),
+    "slides": (("slide",), "kinks that are slid along at the end; -1 for none"),
+    "slide_normals": (("slide", "coordinate"), "directions that nothing moves along"),
+}
+"""What is known of kinks, if there are any."""
 
 OUTCOMES = (
     *("successful", "interrupted", "out_of_steps", "step_underflow"),

@@ -3,14 +3,20 @@ import math
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import PyTree
 
+from .. import _tree
 from .._field import Field
 from .._flow import AbstractFlow
 from .._log_time import StepScalars
 from .._results import RESULTS
+from .._sides import Gates
+from .._slides import with_gates
 from .._steps import Sample, Steps
 from .._trajectory import Trajectory, trajectory
 from .layout import (
@@ -19,6 +25,7 @@ from .layout import (
     OUTCOMES,
     SCALARS,
     STEPS,
+    TURNS,
     end_margins,
     moving,
     settings,
@@ -36,7 +43,6 @@ def load(path: str | Path, flow: AbstractFlow, network: PyTree) -> Trajectory:
     _require_flow(stored, flow)
     _require_network(stored, network)
     degree, clock = float(stored.attrs["degree"]), str(stored.attrs["clock"])
-    field = Field(flow, network, clock, degree)
     curve: dict[str, Any] = {name: stored[name].values for name in CURVE}
     log_radius = curve.pop("log_radius")
     leaves = [
@@ -44,6 +50,9 @@ def load(path: str | Path, flow: AbstractFlow, network: PyTree) -> Trajectory:
         for part in moving(network)
     ]
     points: Any = np.concatenate([*leaves, log_radius[:, None]], axis=1)
+    if len(points):  # the sides of kinks are those of the end
+        network = _with_weights(network, points[-1, :-1])
+    field, turns = _turned(stored, Field(flow, network, clock, degree))
     _require_function(stored, field, points)
     return trajectory(
         field,
@@ -51,7 +60,31 @@ def load(path: str | Path, flow: AbstractFlow, network: PyTree) -> Trajectory:
         getattr(RESULTS, str(stored.attrs["result"])),
         json.loads(stored.attrs["stats"]),
         _steps(stored),
+        turns,
     )
+
+
+def _with_weights(network: PyTree, vector: np.ndarray) -> PyTree:
+    weights, rest = _tree.partition(network)
+    leaves, tree = jax.tree.flatten(weights)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    parts = [
+        jnp.asarray(part.reshape(leaf.shape))
+        for part, leaf in zip(np.split(vector, ends), leaves, strict=True)
+    ]
+    return eqx.combine(jax.tree.unflatten(tree, parts), rest)
+
+
+def _turned(stored: xr.Dataset, field: Field):
+    """The field at the gates of the end, and where they changed before."""
+    if "turn_tau" not in stored:
+        return field, []
+    times, packed, slides, normals = (stored[name].values for name in TURNS)
+    shape = field.gates.on.shape
+    on = np.unpackbits(packed[-1], count=shape[0] * shape[1]).reshape(shape)
+    gates = Gates(jnp.asarray(on > 0), jnp.asarray(slides), jnp.asarray(normals))
+    turns = [(float(t), bits) for t, bits in zip(times, packed, strict=True)]
+    return with_gates(field, gates), turns
 
 
 def _steps(stored: xr.Dataset) -> Steps | None:
