@@ -1,5 +1,6 @@
 """Any JAX function as a smooth function of its weights: its kinks, frozen."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +8,19 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .. import _tree
 from .evaluate import Gates, Tape, evaluate
 from .plan import Plan, make_plan
 from .probe import smooth_groups
-from .program import read_program
+from .program import program_of
+
+
+MOST = 256
+"""How many functions are remembered: each trial compiles, for a quarter of a second."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,9 @@ class Kinks:
     count: int
 
 
+_FOUND: dict[bytes, Kinks] = {}
+
+
 def find_kinks(fn: Callable[..., Array], network: PyTree, *args: Array) -> Kinks:
     r"""The kinks of `fn(network, *args)` as a function of the weights of `network`.
 
@@ -37,8 +47,8 @@ def find_kinks(fn: Callable[..., Array], network: PyTree, *args: Array) -> Kinks
     `max`, `abs`, `where` with a comparison of floats, and of the pairs that a maximum
     over many is made of. Only what depends on the weights counts. A join of two
     functions with the same derivative is no kink, as in `elu` or `max(u, 0)**2`: it is
-    told by trial, at zeros of u on lines between random weights. A kink that no trial
-    reached counts.
+    told by trial, at zeros of u on lines between random weights. Nor is a comparison
+    whose u changes its sign on none of them: it guards, as against division by zero.
 
     Args:
         fn: A function of a network and of arrays with one array as its value.
@@ -52,9 +62,27 @@ def find_kinks(fn: Callable[..., Array], network: PyTree, *args: Array) -> Kinks
         ValueError: If `fn` jumps, or has a kink that is not supported: one in a loop,
             of a sort, an `argmax` or a rounded value, or between values not finite.
     """
-    values, weights, plan = _read(fn, network, args)
+    values, weights, closed = _traced(fn, network, args)
+    plan = make_plan(program_of(closed), weights)
     if not plan.groups:
         return Kinks((), 0)
+    key = _key(closed, values)
+    if key not in _FOUND:
+        if len(_FOUND) >= MOST:
+            _FOUND.clear()
+        _FOUND[key] = _find(plan, values, weights)
+    return _FOUND[key]
+
+
+def _key(closed: ClosedJaxpr, values: list[Array]) -> bytes:
+    """All that the kinks of a function depend on."""
+    digest = hashlib.sha256(str(closed).encode())
+    for value in (*closed.consts, *values):
+        digest.update(np.asarray(value).tobytes())
+    return digest.digest()
+
+
+def _find(plan: Plan, values: list[Array], weights: tuple[bool, ...]) -> Kinks:
     smooth = smooth_groups(plan, values, weights)
     gated = tuple(group not in smooth for group in range(plan.groups))
     kinks = jax.eval_shape(
@@ -115,32 +143,10 @@ def frozen(
     return out, jnp.concatenate(tape.kinks)
 
 
-def _run(
-    fn: Callable[..., Array],
-    kinks: Kinks,
-    gates: Gates | None,
-    network: PyTree,
-    args: tuple[Array, ...],
-) -> tuple[Array, Tape]:
-    values, _, plan = _read(fn, network, args)
-    if plan.groups != len(kinks.gated):
-        raise ValueError(
-            f"`kinks` must be those of `fn`, which has {plan.groups} groups, but has "
-            f"{len(kinks.gated)}. Call `find_kinks` on the same function and shapes."
-        )
-    out, tape = evaluate(plan, kinks.gated, gates, values)
-    if tape.used != kinks.count:
-        raise ValueError(
-            f"`kinks` must be those of `fn`, which has {tape.used} for arrays of these "
-            f"shapes, but it has {kinks.count}. Call `find_kinks` on these."
-        )
-    return out, tape
-
-
-def _read(
+def _traced(
     fn: Callable[..., Array], network: PyTree, args: tuple[Any, ...]
-) -> tuple[list[Array], tuple[bool, ...], Plan]:
-    """The arrays that a function reads, which of them are weights, and its plan."""
+) -> tuple[list[Array], tuple[bool, ...], ClosedJaxpr]:
+    """The arrays that a function reads, which of them are weights, and its jaxpr."""
     moving, still = _tree.partition((network, args))
     weights, _ = _tree.partition(network)
     arrays, rest = eqx.partition(still, eqx.is_array)
@@ -156,4 +162,27 @@ def _read(
 
     values = [jnp.asarray(value) for value in (*first, *second)]
     is_weight = tuple(index < number for index in range(len(values)))
-    return values, is_weight, make_plan(read_program(outputs, *values), is_weight)
+    return values, is_weight, jax.make_jaxpr(outputs)(*values)
+
+
+def _run(
+    fn: Callable[..., Array],
+    kinks: Kinks,
+    gates: Gates | None,
+    network: PyTree,
+    args: tuple[Array, ...],
+) -> tuple[Array, Tape]:
+    values, weights, closed = _traced(fn, network, args)
+    plan = make_plan(program_of(closed), weights)
+    if plan.groups != len(kinks.gated):
+        raise ValueError(
+            f"`kinks` must be those of `fn`, which has {plan.groups} groups, but has "
+            f"{len(kinks.gated)}. Call `find_kinks` on the same function and shapes."
+        )
+    out, tape = evaluate(plan, kinks.gated, gates, values)
+    if tape.used != kinks.count:
+        raise ValueError(
+            f"`kinks` must be those of `fn`, which has {tape.used} for arrays of these "
+            f"shapes, but it has {kinks.count}. Call `find_kinks` on these."
+        )
+    return out, tape

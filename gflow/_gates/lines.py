@@ -59,12 +59,7 @@ class Lines:
                 for _ in range(2)
             ]
             self._ends.append(both)
-        self.lengths = [
-            math.sqrt(
-                sum(float(jnp.sum((b - a) ** 2)) for a, b in zip(*e, strict=True))
-            )
-            for e in self._ends
-        ]
+        self.lengths = [_length(*ends) for ends in self._ends]
         jax.eval_shape(look, *self._ends[0], 0.0)
         self.groups = np.repeat(*np.asarray(pieces, int).T)
 

@@ -4,11 +4,10 @@ What a jaxpr calls is written out; so is what has a custom derivative or a check
 if it holds a kink. If it holds none it is one step, with its rule of derivatives.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import (
@@ -92,11 +91,6 @@ class Program(NamedTuple):
     steps: tuple[Step, ...]
     inputs: tuple[int, ...]
     outputs: tuple[Atom, ...]
-
-
-def read_program(fn: Callable[..., Array], *values: Array) -> Program:
-    """The program of a function of arrays with one output; values may be tracers."""
-    return program_of(jax.make_jaxpr(fn)(*values))
 
 
 def program_of(closed: ClosedJaxpr) -> Program:
