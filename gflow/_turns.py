@@ -10,7 +10,7 @@ from ._carry import Carry
 from ._compile import compiled
 from ._field import Field, seen_margins, two_norm
 from ._filippov import independent, mixed_gates, pivoted_gates
-from ._sides import SLIDES, Gates
+from ._sides import Gates
 from ._slides import (
     ROUNDED,
     free_gradient,
@@ -91,7 +91,7 @@ def padded(rows, fill=0.0):
 
 def _gates(field: Field, on, slides, basis=None) -> Gates:
     """Gates as arrays; there is room for as many slides as before, or more."""
-    most = max(field.gates.slides.size, min(SLIDES, on.size))
+    most = field.gates.slides.size
     while len(slides) > most:
         most *= ROOM
     numbers = np.full(most, -1)

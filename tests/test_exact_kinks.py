@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gflow import _events, _filippov, _sides
 from jax.flatten_util import ravel_pytree
 
 
@@ -100,6 +101,43 @@ def test_the_exact_flow_is_that_of_small_steps(name):
     assert curve.stats["events"] > 3  # else nothing is shown
     # An event is one of first order: descent's error is then irregular too.
     assert np.all(np.abs(found - expected) <= 100 * rtol + 0.1 * error)
+
+
+OTHERS = {
+    "events": (
+        (_events, "MISSED", 0.1), (_events, "SHARP", 1.0), (_events, "LATE", 0.99),
+        (_events, "EARLY", 1e-7), (_events, "SHORTER", 0.3), (_events, "TURNS", 6),
+        (_events, "PAST", 1e-8), (_events, "CLOSE", 1e-10),
+        (_events, "LOOKS", np.linspace(0, 1, 14)),
+    ),
+    "gates": (
+        (_filippov, "APART", 1e-11), (_filippov, "WEAK", 1e-11),
+        (_filippov, "BETWEEN", 1e-8), (_filippov, "DEPENDENT", 1e-8),
+        (_filippov, "PIVOTS", 9), (_filippov, "ROUNDS", 30),
+    ),
+    "room": ((_sides, "SLIDES", 1),),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_hidden_numbers_are_the_same_flow(name, monkeypatch):
+    """Seven ReLUs that slide, all constants of kinks changed by three times or more."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(10, 2))
+    flow = gflow.GradientFlow(gflow.Logistic(), x, np.sign(x[:, 0] * x[:, 1]))
+    network, rtol = two_layers(Units, 7, 2, rng, 1e-3), 1e-6
+    until = gflow.Until(log_t=5.0)
+    times = [0.0, 1.0, 2.0, 3.0, 3.5, 4.0, 4.5]
+
+    def losses():
+        curve = gflow.solve(flow, network, until=until, rtol=rtol, progress=False)
+        assert curve.stats["slides"] > 1
+        return curve.at(log_t=times).log_loss
+
+    expected = losses()
+    for room, constant, value in OTHERS[name]:
+        monkeypatch.setattr(room, constant, value)
+    np.testing.assert_allclose(losses(), expected, rtol=0, atol=100 * rtol)
 
 
 def test_small_neurons_stop_where_early_alignment_ends():
