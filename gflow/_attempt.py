@@ -154,7 +154,12 @@ def attempt(
         turned = keep & jax.lax.cond(
             keep & ~far,
             lambda: troubled(
-                field, there.unit(field), step.log_radius, there.margins, there.dual
+                field,
+                there.unit(field),
+                _on_the_way(field, step),
+                step.log_radius,
+                there.margins,
+                there.dual,
             ),
             lambda: jnp.asarray(False),
         )
@@ -189,6 +194,15 @@ def attempt(
         step,
         keep & ~far,
     )
+
+
+def _on_the_way(field: Field, step: Steps):
+    """The points at the inner quarters of a step that starts at norm one, or `w`."""
+    fractions = _log_time.NODES[1:-1, None]
+    points = jnp.exp(step.rates * fractions) * step.nodes[:-1]
+    if field.polar:
+        return points / jnp.sqrt(jnp.sum(points**2, axis=1, keepdims=True))
+    return points
 
 
 def _arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:

@@ -62,18 +62,20 @@ PAST = 1e-9
 
 
 class Events(NamedTuple):
-    """Kinks whose gates are wrong at the end of a step.
+    """Kinks whose gates are wrong on a step.
 
     Attributes:
         numbers: Of the kinks.
-        fractions: Of the step, since when.
-        slack: By how much each gate is off, at the end.
+        fractions: Of the step, from when on.
+        slack: By how much each gate is off then, at most.
+        last: Whether it is wrong at the end, too.
         above: Whether a multiplier has left [0, 1] above.
     """
 
     numbers: Int[np.ndarray, " some"]
     fractions: Float[np.ndarray, " some"]
     slack: Float[np.ndarray, " some"]
+    last: Bool[np.ndarray, " some"]
     above: Bool[np.ndarray, " some"]
 
     def of(self, some: Bool[np.ndarray, " some"]) -> "Events":
@@ -119,7 +121,9 @@ def settle(run: Run, before: Carry, after: Carry, row: Steps, start: Sample):
             lambda c: c.resume, before, jnp.maximum(before.resume, after.tried)
         )
         return _rejected(cut, after, length), False
-    turned = events.turn(field, after)
+    turned = after
+    if np.any(events.last):
+        turned = events.of(events.last).turn(field, after)
     return _go_on(turned, turned.gates), True
 
 
@@ -172,7 +176,7 @@ class _Curve:
 def _find(field: Field, curve: _Curve) -> Events:
     """The events of a step, each after the fraction at which its gate went wrong."""
     values, s, slack, wrong = map(np.asarray, compiled(_survey)(field, *curve(LOOKS)))
-    numbers = np.flatnonzero(wrong)
+    numbers = np.flatnonzero(np.any(wrong[1:], axis=0))
     on = np.asarray(field.gates.on).ravel()[numbers]
     sides = np.where(on, 1.0, -1.0)
     right = sides * values.reshape(len(LOOKS), -1)[:, numbers]
@@ -183,7 +187,7 @@ def _find(field: Field, curve: _Curve) -> Events:
         found = compiled(_values_at)(field, padded(points), which)
         return sides[some] * np.asarray(found)[: len(some)]
 
-    crossed = _since(right, crossing)
+    crossed = _from(right, crossing)
     slides = np.asarray(field.gates.slides)
     room = slack + np.minimum(s, 1 - s)
     left = np.flatnonzero((room[-1] < 0) & (slides >= 0)) if slides.size else []
@@ -194,28 +198,27 @@ def _find(field: Field, curve: _Curve) -> Events:
         rooms = (extra + np.minimum(found, 1 - found))[: len(some)]
         return rooms[np.arange(len(some)), left[some]]
 
-    gone = _since(room[:, left], leaving)
+    gone = _from(room[:, left], leaving)
     return Events(
         np.concatenate([numbers, slides[left]]).astype(int),
         np.concatenate([crossed, gone]),
         np.concatenate([np.ones(len(numbers)), -room[-1, left]]),
+        np.concatenate([wrong[-1, numbers], np.ones(len(left), bool)]),
         np.concatenate([np.zeros(len(numbers), bool), s[-1, left] > 0.5]),
     )
 
 
-def _since(values: Float[np.ndarray, "looks some"], at) -> np.ndarray:
-    """Since which fraction each value is negative, by regula falsi (Illinois)."""
+def _from(values: Float[np.ndarray, "looks some"], at) -> np.ndarray:
+    """From which fraction on each value is negative, by regula falsi (Illinois)."""
     count = values.shape[1]
     if count == 0:
         return np.zeros(0)
-    fine, some = values >= 0, np.arange(count)
-    ever = np.any(fine, axis=0)
-    last = np.where(ever, len(LOOKS) - 1 - np.argmax(fine[::-1], axis=0), 0)
-    after = np.minimum(last + 1, len(LOOKS) - 1)
-    low, below, above = LOOKS[last], values[last, some], values[after, some]
-    exact = ever & (below <= 0)
-    high = np.where(ever, np.where(exact, low, LOOKS[after]), 0.0)
-    left, side = np.flatnonzero(ever & ~exact), np.zeros(count)
+    # At the start a kink that has just been passed may be on its old side by rounding.
+    some, after = np.arange(count), 1 + np.argmax(values[1:] < 0, axis=0)
+    low, below, above = LOOKS[after - 1], values[after - 1, some], values[after, some]
+    inside = below > 0
+    high = np.where(inside, LOOKS[after], low)
+    left, side = np.flatnonzero(inside), np.zeros(count)
     for _ in range(ROUNDS):
         if left.size == 0:
             break
@@ -257,7 +260,7 @@ def _survey(field: Field, points, log_radii, duals):
         return kink_values(field, point), *multipliers(field, point, whole)
 
     found = jax.lax.map(one, (points, log_radii, duals))
-    return *found, wrong_gates(field, points[-1]).ravel()
+    return *found, jax.lax.map(lambda p: wrong_gates(field, p).ravel(), points)
 
 
 def _values_at(field: Field, points, numbers):

@@ -257,12 +257,14 @@ multipliers must keep digits."""
 def troubled(
     field: Field,
     point: Float[Array, " weights"],
+    before: Float[Array, "some weights"],
     log_radius: Scalar,
     margins: Float[Array, " margins"],
     dual: Float[Array, " margins"],
 ) -> Bool[Array, ""]:
-    """Whether a gate is wrong here, or a multiplier has left [0, 1]."""
-    wrong = jnp.any(wrong_gates(field, point))
+    """Whether a gate is wrong here or at points on the way, or a multiplier is out."""
+    points = jnp.concatenate([before, point[None]])
+    wrong = jnp.any(jax.lax.map(lambda p: jnp.any(wrong_gates(field, p)), points))
 
     def left():
         whole = full_dual(field, margins, log_radius, dual)

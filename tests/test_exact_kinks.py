@@ -214,6 +214,18 @@ def test_a_sample_lost_for_good_keeps_its_loss():
     assert curve.stats["steps"] + curve.stats["rejected"] < 600
 
 
+def test_the_first_of_two_crossings_is_found():
+    """Also where u is right again at the end; the side at the very start is rounding."""
+    roots = np.array([[0.3, 0.6], [0.05, 0.9], [0.0, 2.0]])
+
+    def u(fractions, some):
+        low, high = roots[some].T
+        return (low - fractions) * (high - fractions)
+
+    looks = np.stack([u(np.full(3, f), np.arange(3)) for f in _events.LOOKS])
+    np.testing.assert_allclose(_events._from(looks, u), roots[:, 0], atol=1e-11)
+
+
 def test_gates_are_those_of_the_network():
     rng = np.random.default_rng(8)
     x = rng.normal(size=(8, 3))
