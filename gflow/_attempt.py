@@ -199,7 +199,7 @@ def attempt(
 def _on_the_way(field: Field, step: Steps):
     """The points at the inner quarters of a step that starts at norm one, or `w`."""
     fractions = _log_time.NODES[1:-1, None]
-    points = jnp.exp(step.rates * fractions) * step.nodes[:-1]
+    points = jnp.exp(step.rates[None] * fractions) * step.nodes[:-1]
     if field.polar:
         return points / jnp.sqrt(jnp.sum(points**2, axis=1, keepdims=True))
     return points

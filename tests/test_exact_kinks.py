@@ -215,7 +215,7 @@ def test_a_sample_lost_for_good_keeps_its_loss():
 
 
 def test_the_first_of_two_crossings_is_found():
-    """Also where u is right again at the end; the side at the very start is rounding."""
+    """Also where u is right again at the end; its side at the start is rounding."""
     roots = np.array([[0.3, 0.6], [0.05, 0.9], [0.0, 2.0]])
 
     def u(fractions, some):
