@@ -144,8 +144,9 @@ def draw(scale, one_sided, shortest):
     lines = (one_sided, ORANGE, "JAX's gradient"), (shortest, BLUE, "minimum norm")
     for values, color, name in lines:
         ax.plot(scale, values, color=color, lw=2.2)
-        where = (scale[-1], 4 * values[-1], name)
-        ax.text(*where, color=color, fontsize=13, ha="right")
+        at = 0.6 * scale[-1]
+        height = np.exp(np.interp(at, scale, np.log(values)))
+        ax.text(at, 2 * height, name, color=color, fontsize=13)
     ax.set_yscale("log")
     ax.set_xlim(0, scale[-1])
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f"$10^{{{v:g}}}$"))

@@ -156,7 +156,7 @@ def attempt(
             lambda: troubled(
                 field,
                 there.unit(field),
-                _on_the_way(field, step),
+                _on_the_way(field, carry.point, step),
                 step.log_radius,
                 there.margins,
                 there.dual,
@@ -196,13 +196,13 @@ def attempt(
     )
 
 
-def _on_the_way(field: Field, step: Steps):
-    """The points at the inner quarters of a step that starts at norm one, or `w`."""
+def _on_the_way(field: Field, start: Float[Array, " weights"], step: Steps):
+    """The points at the inner quarters of a step."""
     fractions = _log_time.NODES[1:-1, None]
     points = jnp.exp(step.rates[None] * fractions) * step.nodes[:-1]
     if field.polar:
         return points / jnp.sqrt(jnp.sum(points**2, axis=1, keepdims=True))
-    return points
+    return points * two_norm(start)
 
 
 def _arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:

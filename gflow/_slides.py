@@ -38,6 +38,10 @@ LOOKS = 4
 OUTSIDE = 1e-10
 """A multiplier so far outside of [0, 1] has left it."""
 
+UNSEEN = 5e8
+"""The dual weight of an unseen sample is at most this: it decides gates, and their
+multipliers must keep digits."""
+
 PASSES = 3
 """How often multipliers are solved for where kinks lie behind kinks."""
 
@@ -247,11 +251,6 @@ def full_dual(
     seen = dual > 0
     whole = field.dual_weights(margins, log_radius, seen, ~seen)
     return jnp.where(seen, dual, jnp.minimum(whole, UNSEEN))
-
-
-UNSEEN = 5e8
-"""The dual weight of an unseen sample is at most this: it decides gates, and their
-multipliers must keep digits."""
 
 
 def troubled(

@@ -61,8 +61,7 @@ class Trajectory(eqx.Module):
 
         True where a ReLU is on, the first argument of a maximum is the larger, the
         condition of a `where` holds; in the order in which JAX traces the network. A
-        kink that is slid along counts as off. For a curve that was read from a file,
-        the signs at its weights.
+        kink that is slid along counts as off.
         """
         shape = self.field.gates.on.shape
         leaves = jax.tree.leaves(_tree.parameters(self.direction))

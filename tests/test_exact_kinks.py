@@ -45,6 +45,16 @@ class Mixed(eqx.Module):
         return self.third @ jnp.concatenate([jnp.abs(h[:2]), pairs])
 
 
+class Biased(Plain):
+    """Without a degree: it moves in weight space."""
+
+    b: jax.Array
+    c: jax.Array
+
+    def __call__(self, x):
+        return self.a @ jax.nn.relu(self.w @ x + self.b) + self.c
+
+
 def mixed(width, features, rng):
     shapes = [(width, features), (width, width), (2 + width // 2,)]
     return Mixed(*(jnp.asarray(rng.normal(size=s) / np.sqrt(s[-1])) for s in shapes))
@@ -82,13 +92,17 @@ def descended(flow, network, times, step):
     return 2 * fine - coarse, np.abs(fine - coarse)
 
 
-@pytest.mark.parametrize("name", ["two layers", "three layers"])
+@pytest.mark.parametrize("name", ["two layers", "three layers", "biases"])
 def test_the_exact_flow_is_that_of_small_steps(name):
     rng = np.random.default_rng(11)
     x = rng.normal(size=(13, 4))
     y = np.sign(x[:, 0] * x[:, 1] + 0.2)
     if name == "two layers":
         network = two_layers(Units, 7, 4, rng)
+    elif name == "biases":
+        plain = two_layers(Plain, 7, 4, rng)
+        b = jnp.asarray(0.3 * rng.normal(size=7))
+        network = Biased(plain.w, plain.a, b, jnp.asarray(0.1))
     else:
         network = mixed(6, 4, rng)
     flow = gflow.GradientFlow(gflow.Logistic(), x, y)
