@@ -7,16 +7,19 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from . import _log_time
 from ._carry import Carry, Tolerance, strong
 from ._field import Field, two_norm
 from ._frame import LOG_GROWTH, WAKE, Frame, frame_velocity, make_frame
 from ._landing import share_before
-from ._slides import free_gradient, troubled, with_gates
+from ._log_time import NODES
+from ._passed import Passed, pass_kinks, unpassed
+from ._settled import renewed
+from ._slides import free_gradient, with_gates
 from ._solvers import AbstractSampleSpaceSolver, gradients_per_attempt
-from ._steps import Steps, record
+from ._steps import FRACTIONS, QUARTERS, Steps, record
 from ._types import Scalar
 from ._until import LEVELS, Levels
 from ._watch import LONGEST, watch
@@ -54,9 +57,15 @@ VANISHED = -1e4
 r"""$L \rho$ below which a flow that still shrinks never comes back."""
 
 RUNNING = 0
-UNDERFLOW, RESTING, VANISHING, LANDING, KINKED = range(len(LEVELS) + 1, len(LEVELS) + 6)
-"""Ways to stop beside `LEVELS`, which are 1, 2, ...; the last two to go on, less far,
-and with other gates."""
+UNDERFLOW, RESTING, VANISHING = range(len(LEVELS) + 1, len(LEVELS) + 4)
+"""Ways to stop beside `LEVELS`, which are 1, 2, ..."""
+
+LANDING, KINKED, STUCK = range(VANISHING + 1, VANISHING + 4)
+"""Ways to go on: less far, and with gates to be decided at the end of a step, or at
+its start."""
+
+FORWARD_AGAIN = 20
+"""What a step costs that passes kinks, in gradients."""
 
 
 class Arrival(NamedTuple):
@@ -102,21 +111,14 @@ def attempt(
     steepest = jnp.max(jnp.abs(frame.sigma))
     length = jnp.minimum(length, LOG_GROWTH / jnp.maximum(steepest, 1e-300))
     own = isinstance(solver, AbstractSampleSpaceSolver)
-    given = carry.solver_state
-    if not own:
-        given = solver.init(TERM, zero, zero, carry.point, frame)
-    end, error, dense_info, solver_state, outcome = solver.step(
-        TERM, zero, length, frame.start, frame, given, jnp.asarray(True)
+    coordinates, duals, error, solver_state, outcome = _step(
+        solver, frame, length, carry
     )
-    inside = solver.interpolation_cls(t0=zero, t1=length, **dense_info)
-    duals = None
-    if own:
-        duals = jnp.concatenate([inside.dual, solver_state.dual[None]])
-    step, margins, dual = record(
-        frame, inside.evaluate, length, carry.tau, carry.log_t, end, duals
-    )
+    before = carry.tau, carry.log_t
+    sides = jnp.tile(carry.gates.on[None], (FRACTIONS.size, 1, 1))
+    step, margins = record(frame, length, coordinates, sides, *before, duals)
     slope = solver_state.slope if own else None
-    there = _arrive(frame, length, end, dual, slope, margins)
+    there = _arrive(frame, length, coordinates[-1], duals[-1], slope, margins)
     scaled = _scaled_error(frame, length, there, step, error, tolerance)
     keep, from_, to, _, controller_state, _ = control.adapt_step_size(
         zero, length, jnp.ones(()), jnp.ones(()), frame, scaled * tolerance.rtol,
@@ -129,10 +131,24 @@ def attempt(
         spent = solver_state.gradients - carry.solver_state.gradients
     else:
         spent, solver_state = gradients_per_attempt(solver), None
+    passed, renewal = None, jnp.ones(())
+    if field.kinks.count > 0:
+        passed = jax.lax.cond(
+            keep,
+            lambda: pass_kinks(frame, length, coordinates, duals),
+            lambda: unpassed(frame, coordinates, duals),
+        )
+        step, there, renewal = jax.lax.cond(
+            keep & passed.some & (passed.share == 1),
+            lambda: _made_good(frame, length, passed, before, there),
+            lambda: (step, there, jnp.ones(())),
+        )
+        coordinates = passed.coordinates
+        spent = spent + FORWARD_AGAIN * passed.some
     calm = keep & (scaled < FAR_BELOW) & (carry.most >= GROWTH)
     most = jnp.where(calm, GROWTH_AT_REST, carry.most) * length
     # The clock of growth begins anew at each step.
-    slower = jnp.where(keep, jnp.exp(-frame.log_growth(there.point)), clock)
+    slower = jnp.where(keep, jnp.exp(-frame.log_growth(there.point)) * renewal, clock)
     next_length = jnp.minimum(next_length, most)
     tiny = next_length * two_norm(frame.weight * frame.pulled) < SHORTEST
     next_length = jnp.minimum(next_length * slower, LONGEST)
@@ -146,23 +162,11 @@ def attempt(
         lambda: zero,
     )
     far = (part > LANDED[0]) & (part < LANDED[1])
-    watched = watch(frame, carry, length, end, there, step, keep, slower, clock)
+    watched = watch(
+        frame, carry, length, coordinates[-1], there, step, keep, slower, clock
+    )
     status = jnp.where((reached == 0) & watched["unseen"], RESTING, reached)
     stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)
-    turned = jnp.asarray(False)
-    if field.kinks.count > 0:
-        turned = keep & jax.lax.cond(
-            keep & ~far,
-            lambda: troubled(
-                field,
-                there.unit(field),
-                _on_the_way(field, carry.point, step),
-                step.log_radius,
-                there.margins,
-                there.dual,
-            ),
-            lambda: jnp.asarray(False),
-        )
     new = _moved(field, carry, there, step, solver_state, keep)
     new |= {name: watched[name] for name in ("looked", "strayed", "longest", "way")}
     new |= {
@@ -174,13 +178,11 @@ def attempt(
         "failed": carry.failed + (outcome != dfx.RESULTS.successful),
         # The frame, its curvature, and six forward passes of a third each.
         "gradients": carry.gradients + spent + 6,
-        "status": jnp.where(
-            turned, KINKED, jnp.where(keep & (status > 0), status, stuck)
-        ),
+        "status": jnp.where(keep & (status > 0), status, stuck),
         "gates": carry.gates,
+        "asked": carry.asked,
+        "passed": carry.passed,
         "reached": status,
-        "growth": frame.log_growth(there.point),
-        "tried": length * clock,
         "resume": jnp.where(keep, 0.0, carry.resume),
         "landing": carry.landing,
     }
@@ -188,21 +190,90 @@ def attempt(
         lambda c: (c.landing, c.status), carry,
         (part * (1 + BEYOND) * length * clock, jnp.full((), LANDING)),
     )  # fmt: skip
-    choose = partial(jnp.where, far)
-    return (
-        jax.tree.map(choose, strong(shorter), strong(Carry(**new))),
-        step,
-        keep & ~far,
+    new, kept = strong(Carry(**new)), keep & ~far
+    if passed is not None:
+        new = _turned(carry, new, passed, keep)
+        cut = keep & (passed.share < 1)
+        new = _choose(cut, _cut(carry, new, passed, length * clock), new)
+        far, kept = far & ~cut, kept & ~cut
+    return _choose(far, shorter, new), step, kept
+
+
+def _choose(condition: Bool[Array, ""], one: PyTree, other: PyTree) -> PyTree:
+    return jax.tree.map(partial(jnp.where, condition), strong(one), strong(other))
+
+
+def _step(solver, frame: Frame, length, carry: Carry):
+    """A step of the solver: coordinates at the `FRACTIONS`, dual weights at quarters."""
+    zero, given = jnp.zeros(()), carry.solver_state
+    own = isinstance(solver, AbstractSampleSpaceSolver)
+    if not own:
+        given = solver.init(TERM, zero, zero, carry.point, frame)
+    end, error, dense_info, state, outcome = solver.step(
+        TERM, zero, length, frame.start, frame, given, jnp.asarray(True)
+    )
+    inside = solver.interpolation_cls(t0=zero, t1=length, **dense_info)
+    between = jax.vmap(inside.evaluate)(length * FRACTIONS[1:-1])
+    coordinates = jnp.concatenate([frame.start[None], between, end[None]])
+    if own:
+        duals = jnp.concatenate([inside.dual, state.dual[None]])
+    else:
+
+        def at(s, v):
+            return frame.dual_weights(frame.field.margins(frame.point(s, v)), s)
+
+        duals = jax.vmap(at)(length * NODES[1:], coordinates[QUARTERS[1:]])
+    if not frame.field.free:
+        # Solvers keep the weights of what nothing moves from vanishing.
+        duals = jnp.where((frame.seen | frame.lost)[None], duals, 0.0)
+    return coordinates, duals, error, state, outcome
+
+
+def _made_good(frame: Frame, length, passed: Passed, before, there: Arrival):
+    """The step, its end, and its clock there, at the gates that are right."""
+    step, _ = record(
+        frame, length, passed.coordinates, passed.on, *before, passed.duals
+    )
+    field = with_gates(frame.field, passed.gates)
+    end, dual = frame.point(length, passed.coordinates[-1]), passed.duals[-1]
+    unit = end / two_norm(end) if field.polar else end
+    force = free_gradient(frame.field, unit, dual)
+    margins, dual, gradient, total = renewed(field, unit, step.log_radius, dual)
+    # What is known from positions stays.
+    gradient = gradient + (there.gradient - force) / total
+    return step, Arrival(end, dual, gradient, margins, there.awake), total
+
+
+def _turned(carry: Carry, new: Carry, passed: Passed, keep) -> Carry:
+    """The carry with the gates to go on with, or a question to the host."""
+    ask = keep & jnp.any(passed.asked)
+    turns = jnp.sum(passed.gates.on != carry.gates.on)
+    return eqx.tree_at(
+        lambda c: (c.gates, c.asked, c.passed, c.status),
+        new,
+        (
+            _choose(keep, passed.gates, carry.gates),
+            passed.asked,
+            carry.passed + jnp.where(keep, turns, 0),
+            jnp.where(ask, KINKED, new.status),
+        ),
     )
 
 
-def _on_the_way(field: Field, start: Float[Array, " weights"], step: Steps):
-    """The points at the inner quarters of a step."""
-    fractions = _log_time.NODES[1:-1, None]
-    points = jnp.exp(step.rates[None] * fractions) * step.nodes[:-1]
-    if field.polar:
-        return points / jnp.sqrt(jnp.sum(points**2, axis=1, keepdims=True))
-    return points * two_norm(start)
+def _cut(carry: Carry, new: Carry, passed: Passed, tried: Scalar) -> Carry:
+    """The start of a step again, for a shorter one, or for other gates."""
+    return eqx.tree_at(
+        lambda c: (c.length, c.rejected, c.gradients, c.resume, c.asked, c.status),
+        carry,
+        (
+            jnp.where(passed.stuck, 1.0, passed.share) * tried,
+            carry.rejected + 1,
+            new.gradients,
+            jnp.maximum(carry.resume, tried),
+            passed.asked,
+            jnp.where(passed.stuck, STUCK, RUNNING),
+        ),
+    )
 
 
 def _arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:

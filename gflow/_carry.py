@@ -5,7 +5,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._sides import Gates
 from ._types import Scalar
@@ -38,9 +38,9 @@ class Carry(eqx.Module):
         gradients: Gradient-equivalents spent.
         status: Why the loop stopped.
         gates: Of the field from here on.
-        reached: What `status` is once wrong gates at the end of a step are set right.
-        growth: The logarithm of the clock of growth at the end of the last step.
-        tried: The length of the last attempt.
+        asked: The kinks whose gates must be decided before it goes on.
+        passed: How many kinks were.
+        reached: What `status` is once gates are decided at the end of a step.
         resume: The length of a step before it was cut short at a kink; or zero.
         landing: The length of a step that ends where the flow meets a level.
     """
@@ -67,9 +67,9 @@ class Carry(eqx.Module):
     gradients: Scalar
     status: Int[Array, ""]
     gates: Gates
+    asked: Bool[Array, "samples kinks"]
+    passed: Int[Array, ""]
     reached: Int[Array, ""]
-    growth: Scalar
-    tried: Scalar
     resume: Scalar
     landing: Scalar
 

@@ -53,6 +53,7 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     control = controller(run.rtol)
     tolerances, levels = tolerance(run.rtol, run.atol), Levels(run.until)
     size = 8 * (5 * (run.start.point.size) + run.start.weights.size)
+    size += run.carry.gates.on.size // 8
     capacity = int(np.clip(CHUNK_BYTES / size, 4, CHUNK_STEPS))
 
     def advance(steps: int, attempts: int):
@@ -77,10 +78,13 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
             if early is not None or int(run.carry.status) != _attempt.RUNNING:
                 break
             began = time.perf_counter()
-            run.carry, before, rows, count = advance(chunk, min(2 * chunk, left))
+            run.carry, rows, sides, count = advance(chunk, min(2 * chunk, left))
             steps = _loop.unpack(np.asarray(rows)[: int(count)], run.carry)
-            if int(run.carry.status) == _attempt.KINKED:
-                steps = _settle(run, before, steps)
+            if run.field.kinks.count > 0:
+                for tau, on in zip(steps.tau, np.asarray(sides), strict=False):
+                    run.note_gates(float(tau), on)
+            if int(run.carry.status) in (_attempt.KINKED, _attempt.STUCK):
+                _events.decide(run)
             seconds = time.perf_counter() - began
             run.run_seconds += seconds
             _keep(run, steps)
@@ -157,18 +161,6 @@ def _at_rest(run: Run) -> RESULTS | None:
     )
     run.carry = strong(run.carry)
     return None
-
-
-def _settle(run: Run, before: Carry, steps: Steps) -> Steps:
-    """Set right the gates that are wrong after the last of these steps."""
-    first = jax.tree.map(lambda a: a[:-1], steps)
-    last = jax.tree.map(lambda a: a[-1:], steps)
-    start = jax.tree.map(lambda a: a[-1:], join(_last_sample(run), first))
-    carry, keep = _events.settle(run, before, run.carry, last, start)
-    if not _events.alike(carry.gates, before.gates):
-        run.note_gates(carry.gates, float((last if keep else start).tau[-1]))
-    run.carry = carry
-    return steps if keep else first
 
 
 def _last_sample(run: Run) -> Sample:
@@ -248,7 +240,7 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         "run_seconds": run.run_seconds,
         "stopped_by": met,
         "verdict": run.verdict if early is not None else None,
-        "events": max(len(run.gates) - 1, 0),
+        "events": int(run.carry.passed),
         "slides": int(np.sum(np.asarray(run.carry.gates.slides) >= 0)),
     }
     field = with_gates(run.field, run.carry.gates)

@@ -10,7 +10,7 @@ import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from . import _log_time
 from ._attempt import GROWTH, LONGEST, RUNNING, TERM, attempt
@@ -75,9 +75,9 @@ def begin(
         gradients=zero + 3,
         status=none + RUNNING,
         gates=field.gates,
+        asked=jnp.zeros_like(field.gates.on),
+        passed=none,
         reached=none,
-        growth=zero,
-        tried=zero,
         resume=zero,
         landing=zero,
     )
@@ -101,7 +101,12 @@ def advance(
     steps: Int[Array, ""],
     attempts: Int[Array, ""],
     capacity: int,
-) -> tuple[Carry, Carry, Float[Array, "capacity columns"], Int[Array, ""]]:
+) -> tuple[
+    Carry,
+    Float[Array, "capacity columns"],
+    UInt8[Array, "capacity bytes"],
+    Int[Array, ""],
+]:
     """Up to so many accepted steps and attempts, fewer if the flow reaches a level.
 
     Args:
@@ -116,8 +121,8 @@ def advance(
         capacity: The size of the buffers; another compiles anew.
 
     Returns:
-        The carry, that before the last attempt, the steps as rows (see `unpack`), and
-        how many they are.
+        The carry, the steps as rows (see `unpack`), the gates after each, eight to a
+        byte, and how many they are.
     """
 
     def going(loop):
@@ -125,19 +130,21 @@ def advance(
         return (carry.status == RUNNING) & (count < steps) & (tries < attempts)
 
     def try_one(loop):
-        carry, _, rows, count, tries = loop
-        new, step, keep = attempt(field, solver, control, tolerance, levels, carry)
+        carry, rows, sides, count, tries = loop
+        carry, step, keep = attempt(field, solver, control, tolerance, levels, carry)
         # A rejected step is written too, and overwritten by the next.
         row = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(step)])
-        return new, carry, rows.at[count].set(row), count + keep, tries + 1
+        sides = sides.at[count].set(jnp.packbits(carry.gates.on))
+        return carry, rows.at[count].set(row), sides, count + keep, tries + 1
 
     like = _step_like(carry)
     rows = jnp.zeros((capacity, sum(leaf.size for leaf in jax.tree.leaves(like))))
+    sides = jnp.zeros((capacity, -(-carry.gates.on.size // 8)), jnp.uint8)
     zero = jnp.zeros((), int)
-    carry, before, rows, count, _ = jax.lax.while_loop(
-        going, try_one, (carry, carry, rows, zero, zero)
+    carry, rows, sides, count, _ = jax.lax.while_loop(
+        going, try_one, (carry, rows, sides, zero, zero)
     )
-    return carry, before, rows, count
+    return carry, rows, sides, count
 
 
 def _step_like(carry: Carry) -> Steps:

@@ -14,16 +14,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import UInt8
 
 from ._attempt import RUNNING
 from ._carry import Carry
 from ._field import Field
-from ._sides import Gates
 from ._steps import Sample, Steps
 from ._until import SaveAt, Until
 
 
-MAGIC = b"gflow checkpoint 7\n"
+MAGIC = b"gflow checkpoint 8\n"
 
 
 @dataclasses.dataclass
@@ -48,7 +48,7 @@ class Run:
         run_seconds: Spent on steps.
         verdict: What was measured where the flow rested last.
         lost: The modes whose amplitudes fell below the tolerance, one a column.
-        turns: How many events there were since this many steps,
+        turns: How often gates were decided since this many steps,
         turned_at: the number of steps then.
         gates: The clock at these times, and the gates from there on, packed.
         ahead: The run before the steps that are shortened to end at `until`: what a
@@ -76,9 +76,10 @@ class Run:
     gates: list[tuple[float, np.ndarray]] = dataclasses.field(default_factory=list)
     ahead: "Run | None" = None
 
-    def note_gates(self, gates: Gates, tau: float) -> None:
-        """Keep the gates that hold from here on."""
-        self.gates.append((tau, np.packbits(np.asarray(gates.on))))
+    def note_gates(self, tau: float, sides: UInt8[np.ndarray, " bytes"]) -> None:
+        """Keep the gates that hold from here on, eight to a byte."""
+        if not self.gates or not np.array_equal(self.gates[-1][1], sides):
+            self.gates.append((tau, sides))
 
     def attempts(self) -> int:
         """The steps tried so far."""

@@ -123,7 +123,7 @@ def projector(
         return lambda vectors: vectors
     if field.straight:
         return lambda vectors: vectors - (vectors @ normals.T) @ normals
-    rows, solve = _unit_rows(kink_rows(field, point, slides))
+    rows, solve = unit_rows(kink_rows(field, point, slides))
 
     def once(vectors):
         return vectors - solve((vectors @ rows.T).T).T @ rows
@@ -131,7 +131,7 @@ def projector(
     return lambda vectors: once(once(vectors))
 
 
-def _unit_rows(rows):
+def unit_rows(rows: Float[Array, "some weights"]) -> tuple[Array, Callable]:
     """Rows of norm one (or zero), and what solves with their Gram matrix."""
     square = jnp.sum(rows**2, axis=1)
     some = square > 0
@@ -167,7 +167,7 @@ def multipliers(
     rows = kink_rows(field, point, slides)
     sizes = jnp.sqrt(jnp.sum(rows**2, axis=1))
     safe = jnp.where(sizes > 0, sizes, 1.0)
-    unit, solve = _unit_rows(rows)
+    unit, solve = unit_rows(rows)
     _, pullback = jax.vjp(field.margins, point)
     needed = -solve(unit @ pullback(dual)[0]) / safe
     s = strength = jnp.zeros(slides.size)
@@ -225,18 +225,24 @@ def wrong_gates(
     wrong = (against > 0) & ~slid(field)
 
     def beyond():
-        # What changes of all weights do, each as large as its unit, at random.
-        _, sizes = field.units.assign(point)
-        chances = np.random.default_rng(0).normal(size=(LOOKS, point.size))
-
-        def change(chance):
-            move = (chance * sizes,)
-            return jax.jvp(lambda p: kink_values(field, p), (point,), move)[1]
-
-        terms = jnp.sqrt(jnp.mean(jax.lax.map(change, chances) ** 2, axis=0))
-        return wrong & (against > ROUNDED * terms)
+        return wrong & (against > ROUNDED * term_sizes(field, point))
 
     return jax.lax.cond(jnp.any(wrong), beyond, lambda: wrong)
+
+
+def term_sizes(
+    field: Field, point: Float[Array, " weights"]
+) -> Float[Array, "samples kinks"]:
+    """How large the terms of kink functions are: what changes of all weights do to
+    them, each as large as its unit, at random."""
+    _, sizes = field.units.assign(point)
+    chances = np.random.default_rng(0).normal(size=(LOOKS, point.size))
+
+    def change(chance):
+        move = (chance * sizes,)
+        return jax.jvp(lambda p: kink_values(field, p), (point,), move)[1]
+
+    return jnp.sqrt(jnp.mean(jax.lax.map(change, chances) ** 2, axis=0))
 
 
 def full_dual(
@@ -251,24 +257,3 @@ def full_dual(
     seen = dual > 0
     whole = field.dual_weights(margins, log_radius, seen, ~seen)
     return jnp.where(seen, dual, jnp.minimum(whole, UNSEEN))
-
-
-def troubled(
-    field: Field,
-    point: Float[Array, " weights"],
-    before: Float[Array, "some weights"],
-    log_radius: Scalar,
-    margins: Float[Array, " margins"],
-    dual: Float[Array, " margins"],
-) -> Bool[Array, ""]:
-    """Whether a gate is wrong here or at points on the way, or a multiplier is out."""
-    points = jnp.concatenate([before, point[None]])
-    wrong = jnp.any(jax.lax.map(lambda p: jnp.any(wrong_gates(field, p)), points))
-
-    def left():
-        whole = full_dual(field, margins, log_radius, dual)
-        s, slack = multipliers(field, point, whole)
-        return jnp.any((s < -slack) | (s > 1 + slack))
-
-    slides = jnp.any(field.gates.slides >= 0)
-    return wrong | jax.lax.cond(slides, left, lambda: jnp.asarray(False))

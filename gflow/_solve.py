@@ -103,7 +103,7 @@ def solve(
         max_steps=max_steps, save=save, start=start, carry=carry,
     )  # fmt: skip
     if field.kinks.count > 0:
-        run.note_gates(carry.gates, 0.0)
+        run.note_gates(0.0, np.packbits(np.asarray(carry.gates.on)))
     run.compile_seconds = time.perf_counter() - began
     return drive(run, path, shown, throw)
 

@@ -1,12 +1,10 @@
 """Accepted steps: what is kept of each, and the curve inside of it."""
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from . import _log_time
 from ._field import Field, two_norm
@@ -14,6 +12,13 @@ from ._frame import Frame
 from ._log_time import StepScalars
 from ._places import fractions_at
 from ._types import Scalar
+
+
+FRACTIONS = np.unique(np.concatenate([_log_time.NODES, _log_time.RATE_NODES]))
+"""The fractions of a step at which it is looked at: its quarters and its sixths."""
+
+QUARTERS = np.searchsorted(FRACTIONS, _log_time.NODES)
+SIXTHS = np.searchsorted(FRACTIONS, _log_time.RATE_NODES)
 
 
 class Steps(eqx.Module):
@@ -64,49 +69,36 @@ class Sample(eqx.Module):
 
 def record(
     frame: Frame,
-    inside: Callable[[Scalar], Float[Array, " weights"]],
     length: Scalar,
+    coordinates: Float[Array, "9 weights"],
+    on: Bool[Array, "9 samples kinks"],
     tau: Scalar,
     log_t: Scalar,
-    end: Float[Array, " weights"],
-    duals: Float[Array, "4 margins"] | None = None,
-) -> tuple[Steps, Float[Array, " margins"], Float[Array, " margins"]]:
+    duals: Float[Array, "4 margins"],
+) -> tuple[Steps, Float[Array, " margins"]]:
     """One step as a trajectory keeps it, and the margins at its end.
 
     Args:
         frame: The coordinates of the step.
-        inside: The dense output of the solver, in these coordinates.
         length: Of the step.
+        coordinates: At the `FRACTIONS`.
+        on: The gates there.
         tau: The clock before it.
         log_t: The logarithm of time before it.
-        end: The coordinates at its end.
-        duals: The dual weights at its quarters; if omitted, from the margins there.
+        duals: The dual weights at its quarters.
     """
     field = frame.field
-    fractions = np.concatenate([_log_time.NODES[1:-1], _log_time.RATE_NODES[1:-1]])
-    inner = jax.vmap(inside)(length * fractions)
-    quarters, sixths = jnp.concatenate([inner[:3], end[None]]), inner[3:]
-    nodes = quarters / two_norm(frame.start)
-    if duals is None:
-        duals = jax.vmap(
-            lambda s, v: frame.dual_weights(field.margins(frame.point(s, v)), s)
-        )(length * _log_time.NODES[1:], quarters)
-    if not field.free:
-        # Solvers keep the weights of what nothing moves from vanishing.
-        duals = jnp.where(frame.seen | frame.lost, duals, 0.0)
     times = length * _log_time.RATE_NODES
-    coordinates = jnp.concatenate([frame.start[None], sixths, end[None]])
-    points = jax.vmap(frame.point)(times, coordinates)
     log_radius, log_rate, log_loss, log_tau_rate, margins = jax.vmap(
-        lambda s, x: _rates(frame, s, x)
-    )(times, points)
+        lambda s, v, on: _rates(frame, on, s, frame.point(s, v))
+    )(times, coordinates[SIXTHS], on[SIXTHS])
     scalars = _log_time.step_scalars(
         field, length, log_radius, log_rate, log_loss, log_tau_rate
     )
     whole = jnp.ones(())
     log_t = _log_time.log_add(log_t, scalars.log_elapsed(whole))
     step = Steps(
-        nodes=nodes,
+        nodes=coordinates[QUARTERS[1:]] / two_norm(frame.start),
         rates=frame.sigma * length,
         growth=frame.growth * length,
         scalars=scalars,
@@ -116,12 +108,13 @@ def record(
         log_loss=log_loss[-1],
         weights=duals if field.free else duals / jnp.sum(duals, axis=1, keepdims=True),
     )
-    return step, margins[-1], duals[-1]
+    return step, margins[-1]
 
 
-def _rates(frame: Frame, s: Scalar, point: Float[Array, " weights"]):
+def _rates(frame: Frame, on, s: Scalar, point: Float[Array, " weights"]):
     """Log-radius, the logarithms of the rates of time, loss and clock, and margins."""
-    field, whole = frame.field, two_norm(point)
+    field = eqx.tree_at(lambda f: f.gates.on, frame.field, on)
+    whole = two_norm(point)
     log_radius = frame.log_radius_at(s) + jnp.log(whole)
     unit, gauge = (point / whole, log_radius) if field.polar else (point, jnp.zeros(()))
     margins = field.margins(unit)

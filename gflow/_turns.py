@@ -4,16 +4,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from ._carry import Carry
 from ._compile import compiled
-from ._field import Field, seen_margins, two_norm
+from ._field import Field, two_norm
 from ._filippov import independent, mixed_gates, pivoted_gates
+from ._settled import renewed
 from ._sides import Gates
 from ._slides import (
     ROUNDED,
-    free_gradient,
     full_dual,
     jump_rows,
     kink_rows,
@@ -34,7 +34,6 @@ def turn(
     field: Field,
     carry: Carry,
     numbers: Int[np.ndarray, " kinks"],
-    above: Bool[np.ndarray, " kinks"],
 ) -> Carry:
     """The same point with the gates that the flow goes on with.
 
@@ -42,7 +41,6 @@ def turn(
         field: The flow, at the gates so far.
         carry: Where it is.
         numbers: The kinks whose gates are to be decided: at $u = 0$, or slid along.
-        above: Of those slid along, whether the multiplier is too large.
     """
     point, old = carry.point, np.asarray(field.gates.slides)
     old = old[old >= 0]
@@ -62,9 +60,9 @@ def turn(
         speed = rows @ (force + (s * strength) @ rows)
         noise = ROUNDED * np.abs(rows) @ np.abs(force)
     else:
-        first = np.where(slid, np.isin(here, numbers[above]), ~was)
         motion = _motion(field, carry, on, here)
-        start = np.where(new, first, was)
+        above = motion(was, slid)[2] > 0.5
+        start = np.where(new, np.where(slid, above, ~was), was)
         now, between = pivoted_gates(motion, start, slid & ~new)
         speed, noise = motion(now, between)[0], 0.0
         on[here] = now & ~between
@@ -174,15 +172,5 @@ def _arrival(field: Field, carry: Carry, held):
     point = carry.point - rows.T @ (jnp.linalg.pinv(rows @ rows.T, rtol=1e-10) @ off)
     if field.polar:
         point = point / two_norm(point)
-    margins, jacobian = field.jacobian(point)
-    seen = seen_margins(field, jacobian)
-    if field.free:
-        dual, total = -margins, jnp.ones(())
-    else:
-        known = carry.dual > 0
-        fresh = field.dual_weights(margins, carry.log_radius, known, ~known)
-        dual = jnp.where(known, carry.dual, jnp.where(seen, fresh, 0.0))
-        total = jnp.sum(dual)
-        dual = dual / total
-    gradient = free_gradient(field, point, dual)
+    margins, dual, gradient, total = renewed(field, point, carry.log_radius, carry.dual)
     return (point, margins, dual, gradient), total

@@ -153,7 +153,8 @@ def test_a_sliding_neuron_feels_what_is_left_of_the_push_along_the_kink(share):
     found = gflow.min_norm_subgradient(flow, Neuron(jnp.array([3.0, 0.0])), weights=q)
     gate = min(1.0, share / 2 / (1 - share))
     expected = [share, share / 2 - gate * (1 - share)]
-    np.testing.assert_allclose(flat(found.element), expected, rtol=0, atol=1e-15)
+    # A gate that is off by so much moves the element by as much.
+    np.testing.assert_allclose(flat(found.element), expected, rtol=0, atol=1e-12)
     assert found.free == 1
     np.testing.assert_allclose(found.gates[:, 0], [1, gate], atol=1e-12)
 

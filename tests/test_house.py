@@ -25,6 +25,7 @@ ROOMS: tuple[str, ...] = (
         "_units",
         "_field",
         "_slides",
+        "_settled",
         "_filippov",
         "_walls",
         "_frame",
@@ -36,6 +37,7 @@ ROOMS: tuple[str, ...] = (
     *(
         "_results",
         "_steps",
+        "_passed",
         "_trajectory",
         "_load",
         "_until",

@@ -1,0 +1,132 @@
+r"""Gates at the end of a step whose kinks the flow begins or ends to slide along.
+
+What Filippov's rule asks of gates is checked here for gates that were guessed, and
+that are right but where several kinks have a say together (see `_turns` for these).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ._field import Field, seen_margins, two_norm
+from ._sides import Gates
+from ._slides import (
+    free_gradient,
+    full_dual,
+    kink_rows,
+    multipliers,
+    one_kink,
+    unit_rows,
+    with_gates,
+    wrong_gates,
+)
+from ._types import Scalar
+
+
+FLAT = 1e-6
+"""A kink whose direction is so little of its own is left to the rule."""
+
+
+class Settled(NamedTuple):
+    """Gates, the point on the kinks that they slide along, and whether they are right."""
+
+    gates: Gates
+    point: Float[Array, " weights"]
+    right: Bool[Array, ""]
+
+
+def settled(
+    field: Field,
+    point: Float[Array, " weights"],
+    log_radius: Scalar,
+    dual: Float[Array, " margins"],
+    on: Bool[Array, "samples kinks"],
+    slides: Bool[Array, "samples kinks"],
+) -> Settled:
+    """The gates that go with a guess of the kinks that are slid along.
+
+    Args:
+        field: The flow.
+        point: Near these kinks.
+        log_radius: Of the weights over it.
+        dual: $q$ there.
+        on: The gates of all others.
+        slides: The guess.
+    """
+    room = field.gates.slides.size
+    numbers = jnp.flatnonzero(slides.ravel(), size=room, fill_value=-1)
+    none = jnp.zeros_like(field.gates.normals)
+    there = with_gates(field, Gates(on & ~slides, numbers, none))
+    for _ in range(1 if field.straight else 2):
+        point = onto_kinks(there, point, numbers)
+    unit = point
+    if field.polar:
+        unit, log_radius = point / two_norm(point), log_radius + jnp.log(two_norm(point))
+    whole = full_dual(there, there.margins(unit), log_radius, dual)
+    s, slack = multipliers(there, unit, whole)
+    right = jnp.all((s >= -slack) & (s <= 1 + slack))
+    # Those at rest on a kink need no force to stay there.
+    between = (numbers >= 0) & (s > slack) & (s < 1 - slack)
+    sides = jnp.append((on & ~slides).ravel(), False)
+    sides = sides.at[numbers].set((s > 0.5) & ~between & (numbers >= 0))[:-1]
+    numbers = jnp.where(between, numbers, -1)
+    if field.straight:
+        none, independent = _orthonormal(kink_rows(there, unit, numbers))
+        right = right & independent
+    gates = Gates(sides.reshape(on.shape), numbers, none)
+    right = right & ~jnp.any(wrong_gates(with_gates(field, gates), unit))
+    return Settled(gates, point, right & (jnp.sum(slides) <= room))
+
+
+def renewed(field: Field, point, log_radius, dual):
+    """What holds at a point at other gates than before.
+
+    Args:
+        field: The flow, at these gates.
+        point: Where it is.
+        log_radius: Of the weights over it.
+        dual: $q$ at the gates before.
+
+    Returns:
+        Margins, dual weights, negative gradient, and the rate of the clock.
+    """
+    margins, jacobian = field.jacobian(point)
+    if field.free:
+        dual, total = -margins, jnp.ones(())
+    else:
+        known = dual > 0
+        fresh = field.dual_weights(margins, log_radius, known, ~known)
+        seen = seen_margins(field, jacobian)
+        dual = jnp.where(known, dual, jnp.where(seen, fresh, 0.0))
+        total = jnp.sum(dual)
+        dual = dual / total
+    return margins, dual, free_gradient(field, point, dual), total
+
+
+def onto_kinks(field: Field, point, numbers) -> Float[Array, " weights"]:
+    """The nearest point with $u = 0$ for some kinks, to first order."""
+    rows = kink_rows(field, point, numbers)
+    square = jnp.sum(rows**2, axis=1)
+    size = jnp.sqrt(jnp.where(square > 0, square, 1.0))
+    each = jax.vmap(one_kink, (None, None, 0))
+    off = each(field, point, jnp.maximum(numbers, 0)) / size
+    unit, solve = unit_rows(rows)
+    return point - solve(jnp.where(numbers >= 0, off, 0.0)) @ unit
+
+
+def _orthonormal(rows):
+    """An orthonormal basis of the span of rows, some zero; whether they are independent.
+
+    By the Cholesky factor, twice: units of size 1e-50 must not see rounding of others.
+    """
+    independent = jnp.asarray(True)
+    for _ in range(2):
+        square = jnp.sum(rows**2, axis=1)
+        rows = rows / jnp.sqrt(jnp.where(square > 0, square, 1.0))[:, None]
+        gram = rows @ rows.T + jnp.diag(jnp.where(square > 0, 0.0, 1.0))
+        factor = jnp.linalg.cholesky(gram)
+        independent = independent & jnp.all(jnp.diag(factor) > FLAT)
+        rows = jax.scipy.linalg.solve_triangular(factor, rows, lower=True)
+    return rows, independent
