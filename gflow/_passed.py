@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 from . import _log_time
 from ._field import two_norm
 from ._frame import Frame
-from ._settled import settled
+from ._settled import marked, settled
 from ._sides import Gates
 from ._slides import (
     ROUNDED,
@@ -44,6 +44,9 @@ MISSED = 0.3
 
 INSIDE = 3.0
 """And what it may miss between its ends, where a quartic does not follow kinks."""
+
+RAMP = 0.15
+"""What a quartic misses of a bend near the end of a step, at its sixths, at most."""
 
 SHARP = 3.0
 """And where gates cannot be decided within the loop: to first order, then."""
@@ -191,23 +194,22 @@ def _make_good(frame, length, coordinates, duals, points, right, leaving) -> Pas
     lack = jax.lax.cond(jnp.any(slides), to_zero, lambda: lack)
     made_good = coordinates + lack
 
-    end = frame.point(length, made_good[-1])
-    gone = _mask(field, leaving.left)
-    open_ = (sides[-1] | _mask(field, leaving.left & leaving.above)) & ~slides
-    decide = jnp.any(slides) | jnp.any(leaving.left)
+    end, same = frame.point(length, made_good[-1]), field.gates
+    gone = marked(on, same.slides, leaving.left)
+    opened = marked(on, same.slides, leaving.left & leaving.above)
+    unclear = jnp.any(slides | gone | ((over > ROUNDED) & field.euclidean))
 
-    def decided():
+    def guessed():
         found = settled(
-            field, end, frame.log_radius_at(length), duals[-1], open_,
-            slides | (slid(field) & ~gone),
+            field, end, frame.log_radius_at(length), duals[-1],
+            (sides[-1] | opened) & ~slides, slides | (slid(field) & ~gone),
         )  # fmt: skip
         return found.gates, found.point, found.right
 
     def crossed():
-        same = field.gates
-        return _with(same, sides[-1]), end, ~jnp.any((over > ROUNDED) & field.euclidean)
+        return _with(same, sides[-1]), end, jnp.asarray(True)
 
-    gates, point, fine = jax.lax.cond(decide, decided, crossed)
+    gates, point, fine = jax.lax.cond(unclear, guessed, crossed)
     gates, end = jax.tree.map(
         lambda a, b: jnp.where(fine, a, b), (gates, point), (field.gates, end)
     )
@@ -216,8 +218,9 @@ def _make_good(frame, length, coordinates, duals, points, right, leaving) -> Pas
     stuck = (share < SHORT) & (first < EARLY)
     early = jnp.where(stuck, since < EARLY, jnp.isfinite(since) & wrong)
     due = jnp.where(stuck, leaving.since < EARLY, True) & leaving.left
-    asked = (early | (~stuck & (over > ROUNDED)) | _mask(field, due)) & ~fine
-    asked = asked | (stuck & (early | _mask(field, due)))
+    due = marked(on, same.slides, due)
+    asked = (early | (~stuck & (over > ROUNDED)) | due) & ~fine
+    asked = asked | (stuck & (early | due))
     on = sides.at[-1].set(gates.on)
     duals = _renewed(frame, length, made_good, duals, on)
     some = jnp.asarray(True)
@@ -354,11 +357,14 @@ def _share(frame: Frame, lack, leaving: _Leaving, since, fine) -> tuple[Scalar, 
     inside = frame.weight * (_AT_FRACTIONS @ lack[QUARTERS] - lack)
     inside = jnp.max(jnp.sqrt(jnp.sum(inside**2, axis=1)))
     total = jnp.max(jnp.sqrt(jnp.sum(moved**2, axis=1)))
-    squares = jnp.maximum(second, leaving.missed) / (MISSED * frame.rtol)
-    lines = inside / (INSIDE * frame.rtol)
-    lines = jnp.where(fine, lines, jnp.maximum(lines, total / (SHARP * frame.rtol)))
-    most = jnp.maximum(jnp.sqrt(squares), lines)
     first = jnp.minimum(jnp.min(since), jnp.min(leaving.since, initial=jnp.inf))
+    # As shares of the way past the first kink: squares, and what grows in proportion.
+    squares = jnp.sqrt(jnp.maximum(second, leaving.missed) / (MISSED * frame.rtol))
+    lines = jnp.where(fine, 0.0, total / (SHARP * frame.rtol))
+    inside = inside / (INSIDE * frame.rtol)
+    # On a shorter step kinks are passed later, and the quartic follows them less.
+    late = jnp.maximum(inside, RAMP * total / (INSIDE * frame.rtol))
+    most = jnp.maximum(jnp.maximum(squares, lines), jnp.where(inside > 1, late, 0.0))
     cut = first + (1 - first) * CUT / jnp.maximum(most, 1.0)
     usable = jnp.isfinite(most)
     share = jnp.where(usable, jnp.minimum(cut, LAST), 0.5 * jnp.minimum(first, 1.0))
@@ -379,14 +385,6 @@ def _renewed(frame: Frame, length, coordinates, duals, on) -> Float[Array, "4 ma
     times = length * _log_time.NODES[1:]
     found, mild = jax.vmap(anew)(times, coordinates[some], on[some])
     return jnp.where(mild[:, None], found, duals)
-
-
-def _mask(field, some: Bool[Array, " most"]) -> Bool[Array, "samples kinks"]:
-    """Some of the kinks slid along, among all."""
-    on = field.gates.on
-    flat = jnp.zeros(on.size + 1, bool)
-    flat = flat.at[jnp.where(some, field.gates.slides, -1)].set(True)
-    return flat[:-1].reshape(on.shape)
 
 
 def _with(gates: Gates, on) -> Gates:

@@ -29,12 +29,24 @@ FLAT = 1e-6
 """A kink whose direction is so little of its own is left to the rule."""
 
 
+ROUNDS = 6
+"""How many guesses are tried; then Filippov's rule is left to the host."""
+
+
 class Settled(NamedTuple):
     """Gates, the point on the kinks that they slide along, and whether they are right."""
 
     gates: Gates
     point: Float[Array, " weights"]
     right: Bool[Array, ""]
+
+
+class _Guess(NamedTuple):
+    """Gates that are on, kinks that are slid along, and those that have changed."""
+
+    on: Bool[Array, "samples kinks"]
+    slides: Bool[Array, "samples kinks"]
+    changed: Bool[Array, "samples kinks"]
 
 
 def settled(
@@ -45,20 +57,47 @@ def settled(
     on: Bool[Array, "samples kinks"],
     slides: Bool[Array, "samples kinks"],
 ) -> Settled:
-    """The gates that go with a guess of the kinks that are slid along.
+    """Gates that the flow can go on with, from a guess of them.
+
+    A kink that is on the wrong side of its gate changes it, or, if that was tried, is
+    slid along; one whose multiplier is outside of [0, 1] is left.
 
     Args:
-        field: The flow.
-        point: Near these kinks.
+        field: The flow, at the gates so far.
+        point: Where it is.
         log_radius: Of the weights over it.
         dual: $q$ there.
-        on: The gates of all others.
-        slides: The guess.
+        on: The gates.
+        slides: The kinks that it slides along.
     """
+    changed = (on != field.gates.on) | slides
+    start = _Guess(on & ~slides, slides, changed)
+
+    def unfinished(loop):
+        _, found, count = loop
+        return (count == 0) | (~found.right & (count < ROUNDS))
+
+    def again(loop):
+        guess, _, count = loop
+        return *_tried(field, point, log_radius, dual, guess), count + 1
+
+    none = Settled(field.gates, point, jnp.asarray(False))
+    loop = start, none, jnp.asarray(0)
+    _, found, _ = jax.lax.while_loop(unfinished, again, loop)
+    if not field.straight:
+        return found
+    rows = kink_rows(field, found.point, found.gates.slides)
+    normals, independent = _orthonormal(rows)
+    gates = Gates(found.gates.on, found.gates.slides, normals)
+    return Settled(gates, found.point, found.right & independent)
+
+
+def _tried(field: Field, point, log_radius, dual, guess: _Guess):
+    """The next guess, and what comes of this one."""
     room = field.gates.slides.size
-    numbers = jnp.flatnonzero(slides.ravel(), size=room, fill_value=-1)
+    numbers = jnp.flatnonzero(guess.slides.ravel(), size=room, fill_value=-1)
     none = jnp.zeros_like(field.gates.normals)
-    there = with_gates(field, Gates(on & ~slides, numbers, none))
+    there = with_gates(field, Gates(guess.on, numbers, none))
     for _ in range(1 if field.straight else 2):
         point = onto_kinks(there, point, numbers)
     unit = point
@@ -66,18 +105,25 @@ def settled(
         unit, log_radius = point / two_norm(point), log_radius + jnp.log(two_norm(point))
     whole = full_dual(there, there.margins(unit), log_radius, dual)
     s, slack = multipliers(there, unit, whole)
-    right = jnp.all((s >= -slack) & (s <= 1 + slack))
+    some, left = numbers >= 0, (s < -slack) | (s > 1 + slack)
     # Those at rest on a kink need no force to stay there.
-    between = (numbers >= 0) & (s > slack) & (s < 1 - slack)
-    sides = jnp.append((on & ~slides).ravel(), False)
-    sides = sides.at[numbers].set((s > 0.5) & ~between & (numbers >= 0))[:-1]
-    numbers = jnp.where(between, numbers, -1)
-    if field.straight:
-        none, independent = _orthonormal(kink_rows(there, unit, numbers))
-        right = right & independent
-    gates = Gates(sides.reshape(on.shape), numbers, none)
-    right = right & ~jnp.any(wrong_gates(with_gates(field, gates), unit))
-    return Settled(gates, point, right & (jnp.sum(slides) <= room))
+    between = some & (s > slack) & (s < 1 - slack)
+    on = guess.on | marked(guess.on, numbers, some & ~between & (s > 0.5))
+    gates = Gates(on, jnp.where(between, numbers, -1), none)
+    wrong = wrong_gates(with_gates(field, gates), unit)
+    right = ~jnp.any(wrong) & ~jnp.any(some & left)
+    right = right & (jnp.sum(guess.slides) <= room)
+    left = marked(on, numbers, some & left)
+    slides = (guess.slides & ~left) | (wrong & guess.changed)
+    flips = wrong & ~guess.changed
+    new = _Guess((on ^ flips) & ~slides, slides, guess.changed | wrong | left)
+    return new, Settled(gates, point, right)
+
+
+def marked(like, numbers, some) -> Bool[Array, "samples kinks"]:
+    """Some kinks among all, by their numbers."""
+    flat = jnp.zeros(like.size + 1, bool).at[jnp.where(some, numbers, -1)].set(True)
+    return flat[:-1].reshape(like.shape)
 
 
 def renewed(field: Field, point, log_radius, dual):

@@ -10,7 +10,7 @@ from ._compile import compiled
 from ._gates import record
 
 
-SLIDES = 16
+SLIDES = 64
 """For how many kinks to slide along there is room at first. Once there are more it
 grows fourfold, and the loop is compiled anew."""
 

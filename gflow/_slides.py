@@ -172,7 +172,7 @@ def multipliers(
     needed = -solve(unit @ pullback(dual)[0]) / safe
     s = strength = jnp.zeros(slides.size)
     for _ in range(1 if field.straight else PASSES):
-        strength = strengths(field, point, dual, slides, rows, s)
+        strength = strengths(field, point, dual, slides, s)
         s = needed / jnp.where(strength != 0, strength, 1e-300)
     # Rounding in the pull at the weights of each kink, against what its gate does.
     pulled = jnp.abs(unit) @ jnp.abs(pullback(dual)[0])
@@ -185,28 +185,30 @@ def strengths(
     point: Float[Array, " weights"],
     dual: Float[Array, " margins"],
     numbers: Int[Array, " some"],
-    rows: Float[Array, "some weights"],
     s: Float[Array, " some"],
 ) -> Float[Array, " some"]:
-    r"""$c_k$ of some kinks, whose gates are $s$, whatever they are in the field.
+    r"""$c_k$ of some kinks at $u = 0$, whose gates are $s$ whatever the field has.
 
-    A kink behind another of its sample pulls through that one's gate: those nearer to
-    the output are taken at $s$, and those before it as in the field.
+    Along any direction $\partial_{s_k} \langle q, z \rangle$ changes by $c_k$ times
+    the change of $u_k$: one direction at random shows all.
     """
-    count, some = max(field.kinks.count, 1), numbers >= 0
-    gates = field.gates.on[jnp.maximum(numbers, 0) // count].astype(float)
-    if not field.straight:
-        behind = (numbers[:, None] // count == numbers[None] // count) & some[None]
-        behind = behind & (numbers[None] > numbers[:, None])
-        where = jnp.where(behind, (numbers % count)[None], count)
-        wide = jnp.pad(gates, ((0, 0), (0, 1)))
-        row = jnp.arange(numbers.size)[:, None]
-        gates = wide.at[row, where].set(jnp.broadcast_to(s, where.shape))[:, :count]
-    points = jnp.broadcast_to(point, rows.shape)
-    duals = jnp.broadcast_to(dual, (numbers.size, dual.size))
-    jumps = jump_rows(field, points, duals, numbers, gates)
-    square = jnp.sum(rows**2, axis=1)
-    return jnp.sum(jumps * rows, axis=1) / jnp.where(square > 0, square, 1.0)
+    shape = field.gates.on.shape
+    gates = jnp.append(field.gates.on.astype(float).ravel(), 0.0)
+    gates = gates.at[numbers].set(jnp.where(numbers >= 0, s, 0.0))[:-1]
+    gates, samples = gates.reshape(shape), (field.flow.x, field.flow.y)
+
+    def each(point, gates):
+        return jax.vmap(field.sample, (None, 0, 0, 0))(point, gates, *samples)
+
+    def both(point):
+        slope = jax.grad(lambda g: jnp.dot(dual, jnp.ravel(each(point, g)[0])))(gates)
+        return slope, each(point, gates)[1]
+
+    _, sizes = field.units.assign(point)
+    chance = np.random.default_rng(1).normal(size=point.size)
+    _, (slope, change) = jax.jvp(both, (point,), (chance * sizes,))
+    found = slope / jnp.where(change != 0, change, jnp.inf)
+    return jnp.append(found.ravel(), 0.0)[numbers]
 
 
 def slid(field: Field) -> Bool[Array, "samples kinks"]:

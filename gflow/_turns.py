@@ -133,7 +133,7 @@ def _forces(field: Field, carry: Carry, numbers):
     whole = full_dual(field, carry.margins, carry.log_radius, carry.dual)
     rows = kink_rows(field, point, numbers)
     s = jnp.zeros(numbers.size)
-    strength = strengths(field, point, whole, numbers, rows, s)
+    strength = strengths(field, point, whole, numbers, s)
     return rows, strength, jax.vjp(field.margins, point)[1](whole)[0]
 
 

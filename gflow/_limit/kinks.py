@@ -161,4 +161,4 @@ def _pulls(field, theta, dual):
         return margins, pull, jnp.zeros((0, theta.size)), s, s, s
     rows = kink_rows(field, theta, slides)
     s, slack = gates_of(field, theta, dual)
-    return margins, pull, rows, s, slack, strengths(field, theta, dual, slides, rows, s)
+    return margins, pull, rows, s, slack, strengths(field, theta, dual, slides, s)
