@@ -13,11 +13,13 @@ from jaxtyping import Array, Bool, Float
 from ._field import Field, seen_margins, two_norm
 from ._sides import Gates
 from ._slides import (
+    ROUNDED,
     free_gradient,
     full_dual,
     kink_rows,
     multipliers,
     one_kink,
+    strengths,
     unit_rows,
     with_gates,
     wrong_gates,
@@ -29,7 +31,7 @@ FLAT = 1e-6
 """A kink whose direction is so little of its own is left to the rule."""
 
 
-ROUNDS = 6
+ROUNDS = 12
 """How many guesses are tried; then Filippov's rule is left to the host."""
 
 
@@ -42,10 +44,18 @@ class Settled(NamedTuple):
 
 
 class _Guess(NamedTuple):
-    """Gates that are on, kinks that are slid along, and those that have changed."""
+    """What is tried.
+
+    Attributes:
+        on: The gates that are on.
+        slides: The kinks that are slid along.
+        held: The kinks that are to have $u = 0$: these, and those just left.
+        changed: The kinks whose gates have changed.
+    """
 
     on: Bool[Array, "samples kinks"]
     slides: Bool[Array, "samples kinks"]
+    held: Bool[Array, "samples kinks"]
     changed: Bool[Array, "samples kinks"]
 
 
@@ -59,8 +69,9 @@ def settled(
 ) -> Settled:
     """Gates that the flow can go on with, from a guess of them.
 
-    A kink that is on the wrong side of its gate changes it, or, if that was tried, is
-    slid along; one whose multiplier is outside of [0, 1] is left.
+    A kink on the wrong side of its gate changes it, or, if that was tried, is slid
+    along. One whose multiplier is outside of [0, 1] is left, and slid along again if
+    the flow leads it back.
 
     Args:
         field: The flow, at the gates so far.
@@ -71,7 +82,6 @@ def settled(
         slides: The kinks that it slides along.
     """
     changed = (on != field.gates.on) | slides
-    start = _Guess(on & ~slides, slides, changed)
 
     def unfinished(loop):
         _, found, count = loop
@@ -82,7 +92,7 @@ def settled(
         return *_tried(field, point, log_radius, dual, guess), count + 1
 
     none = Settled(field.gates, point, jnp.asarray(False))
-    loop = start, none, jnp.asarray(0)
+    loop = _Guess(on & ~slides, slides, slides, changed), none, jnp.asarray(0)
     _, found, _ = jax.lax.while_loop(unfinished, again, loop)
     if not field.straight:
         return found
@@ -94,29 +104,44 @@ def settled(
 
 def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     """The next guess, and what comes of this one."""
-    room = field.gates.slides.size
-    numbers = jnp.flatnonzero(guess.slides.ravel(), size=room, fill_value=-1)
+    room, like = field.gates.slides.size, guess.on
+    numbers = jnp.flatnonzero(guess.held.ravel(), size=room, fill_value=-1)
+    some = numbers >= 0
+    slides = some & guess.slides.ravel()[numbers]
     none = jnp.zeros_like(field.gates.normals)
-    there = with_gates(field, Gates(guess.on, numbers, none))
+    there = with_gates(field, Gates(guess.on, jnp.where(slides, numbers, -1), none))
     for _ in range(1 if field.straight else 2):
         point = onto_kinks(there, point, numbers)
     unit = point
     if field.polar:
         unit, log_radius = point / two_norm(point), log_radius + jnp.log(two_norm(point))
     whole = full_dual(there, there.margins(unit), log_radius, dual)
-    s, slack = multipliers(there, unit, whole)
-    some, left = numbers >= 0, (s < -slack) | (s > 1 + slack)
+    rows = kink_rows(there, unit, numbers)
+    s, slack = multipliers(there, unit, whole, jnp.where(slides[:, None], rows, 0.0))
+    strength = strengths(there, unit, whole, numbers, jnp.clip(s, 0.0, 1.0))
+    attracts = strength <= 0
+    # What repels is crossed: both sides lead away, to that on which it moves.
+    left = slides & ((s < -slack) | (s > 1 + slack) | ~attracts)
     # Those at rest on a kink need no force to stay there.
-    between = some & (s > slack) & (s < 1 - slack)
-    on = guess.on | marked(guess.on, numbers, some & ~between & (s > 0.5))
+    between = slides & ~left & (s > slack) & (s < 1 - slack)
+    beyond = jnp.where(attracts, s > 0.5, s < 0.5)
+    on = guess.on | marked(like, numbers, slides & ~between & beyond)
     gates = Gates(on, jnp.where(between, numbers, -1), none)
-    wrong = wrong_gates(with_gates(field, gates), unit)
-    right = ~jnp.any(wrong) & ~jnp.any(some & left)
-    right = right & (jnp.sum(guess.slides) <= room)
-    left = marked(on, numbers, some & left)
-    slides = (guess.slides & ~left) | (wrong & guess.changed)
-    flips = wrong & ~guess.changed
-    new = _Guess((on ^ flips) & ~slides, slides, guess.changed | wrong | left)
+    here = with_gates(field, gates)
+    wrong = wrong_gates(here, unit) & ~guess.held
+    pull = jax.vjp(here.margins, unit)[1](whole)[0]
+    along, solve = unit_rows(jnp.where(between[:, None], rows, 0.0))
+    speed = rows @ (pull - solve(along @ pull) @ along)
+    speed = jnp.where(on.ravel()[numbers], -speed, speed)
+    noise = ROUNDED * (jnp.abs(rows) @ jnp.abs(pull))
+    back = some & ~between & ~left & (speed > noise)
+    right = ~jnp.any(wrong) & ~jnp.any(left | back) & (jnp.sum(guess.held) <= room)
+    again = wrong & guess.changed
+    slides = (guess.slides & ~marked(like, numbers, left)) | again
+    slides = slides | marked(like, numbers, back & attracts)
+    flips = (wrong & ~guess.changed) | marked(like, numbers, back & ~attracts)
+    on = (on ^ flips) & ~slides
+    new = _Guess(on, slides, guess.held | again, guess.changed | wrong)
     return new, Settled(gates, point, right)
 
 

@@ -150,21 +150,25 @@ def free_gradient(
 
 
 def multipliers(
-    field: Field, point: Float[Array, " weights"], dual: Float[Array, " margins"]
+    field: Field,
+    point: Float[Array, " weights"],
+    dual: Float[Array, " margins"],
+    rows: Float[Array, "most weights"] | None = None,
 ) -> tuple[Float[Array, " most"], Float[Array, " most"]]:
-    """The gates that hold the flow on the kinks it slides along, and their slack.
+    r"""The gates that hold the flow on the kinks it slides along, and their slack.
 
     Args:
         field: The flow.
         point: Where all these kinks have $u = 0$.
         dual: $q$, of unseen samples too.
+        rows: $\nabla u$ of these kinks, if it is known.
 
     Returns:
         $s$, 1/2 for none; and how far outside of [0, 1] rounding may put it.
     """
     slides = field.gates.slides
     some = slides >= 0
-    rows = kink_rows(field, point, slides)
+    rows = kink_rows(field, point, slides) if rows is None else rows
     sizes = jnp.sqrt(jnp.sum(rows**2, axis=1))
     safe = jnp.where(sizes > 0, sizes, 1.0)
     unit, solve = unit_rows(rows)

@@ -30,6 +30,10 @@ ROOM = 4
 anew."""
 
 
+FULL = 0.7
+"""Where so much of it is taken, it grows: the loop tries more kinks than it keeps."""
+
+
 def turn(
     field: Field,
     carry: Carry,
@@ -90,7 +94,7 @@ def padded(rows, fill=0.0):
 def _gates(field: Field, on, slides, basis=None) -> Gates:
     """Gates as arrays; there is room for as many slides as before, or more."""
     most = field.gates.slides.size
-    while len(slides) > most:
+    while len(slides) > FULL * most:
         most *= ROOM
     numbers = np.full(most, -1)
     numbers[: len(slides)] = slides
