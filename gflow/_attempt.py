@@ -15,7 +15,7 @@ from ._field import Field, two_norm
 from ._frame import LOG_GROWTH, WAKE, Frame, frame_velocity, make_frame
 from ._landing import share_before
 from ._log_time import NODES
-from ._passed import Passed, pass_kinks, unpassed
+from ._passed import Passed, Solved, pass_kinks, unpassed
 from ._settled import renewed
 from ._slides import free_gradient, with_gates
 from ._solvers import AbstractSampleSpaceSolver, gradients_per_attempt
@@ -64,9 +64,6 @@ LANDING, KINKED, STUCK = range(VANISHING + 1, VANISHING + 4)
 """Ways to go on: less far, and with gates to be decided at the end of a step, or at
 its start."""
 
-FORWARD_AGAIN = 20
-"""What a step costs that passes kinks, in gradients."""
-
 
 class Arrival(NamedTuple):
     """The end of an attempted step.
@@ -111,15 +108,20 @@ def attempt(
     steepest = jnp.max(jnp.abs(frame.sigma))
     length = jnp.minimum(length, LOG_GROWTH / jnp.maximum(steepest, 1e-300))
     own = isinstance(solver, AbstractSampleSpaceSolver)
-    coordinates, duals, error, solver_state, outcome = _step(
-        solver, frame, length, carry
-    )
-    before = carry.tau, carry.log_t
-    sides = jnp.tile(carry.gates.on[None], (FRACTIONS.size, 1, 1))
-    step, margins = record(frame, length, coordinates, sides, *before, duals)
+    solve = partial(_solve, solver, length, carry)
+    if field.kinks.count > 0:
+        solved, passed = pass_kinks(frame, length, solve)
+    else:
+        solved = solve(frame)
+        passed = unpassed(frame, solved)
+    end, dual, solver_state = passed.coordinates[-1], passed.duals[-1], solved.state
+    step, margins = record(
+        frame, length, passed.coordinates, passed.on, carry.tau, carry.log_t,
+        passed.duals,
+    )  # fmt: skip
     slope = solver_state.slope if own else None
-    there = _arrive(frame, length, coordinates[-1], duals[-1], slope, margins)
-    scaled = _scaled_error(frame, length, there, step, error, tolerance)
+    there = _arrive(frame, length, end, dual, slope, margins)
+    scaled = _scaled_error(frame, length, there, step, solved.error, tolerance)
     keep, from_, to, _, controller_state, _ = control.adapt_step_size(
         zero, length, jnp.ones(()), jnp.ones(()), frame, scaled * tolerance.rtol,
         solver.error_order(TERM), carry.controller_state,
@@ -128,23 +130,15 @@ def attempt(
     if own:
         longest = jnp.maximum(solver_state.growth, SHRINK) * length
         next_length = jnp.where(keep, jnp.minimum(next_length, longest), next_length)
-        spent = solver_state.gradients - carry.solver_state.gradients
     else:
-        spent, solver_state = gradients_per_attempt(solver), None
-    passed, renewal = None, jnp.ones(())
+        solver_state = None
+    renewal = jnp.ones(())
     if field.kinks.count > 0:
-        passed = jax.lax.cond(
-            keep,
-            lambda: pass_kinks(frame, length, coordinates, duals),
-            lambda: unpassed(frame, coordinates, duals),
-        )
-        step, there, renewal = jax.lax.cond(
+        there, renewal = jax.lax.cond(
             keep & passed.some & (passed.share == 1),
-            lambda: _made_good(frame, length, passed, before, there),
-            lambda: (step, there, jnp.ones(())),
+            lambda: _renewed(frame, length, passed, step, there),
+            lambda: (there, jnp.ones(())),
         )
-        coordinates = passed.coordinates
-        spent = spent + FORWARD_AGAIN * passed.some
     calm = keep & (scaled < FAR_BELOW) & (carry.most >= GROWTH)
     most = jnp.where(calm, GROWTH_AT_REST, carry.most) * length
     # The clock of growth begins anew at each step.
@@ -163,7 +157,7 @@ def attempt(
     )
     far = (part > LANDED[0]) & (part < LANDED[1])
     watched = watch(
-        frame, carry, length, coordinates[-1], there, step, keep, slower, clock
+        frame, carry, length, end, there, step, keep, slower, clock
     )
     status = jnp.where((reached == 0) & watched["unseen"], RESTING, reached)
     stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)
@@ -175,9 +169,9 @@ def attempt(
         "most": jnp.where(keep, GROWTH, GROWTH_AFTER_FAILURE),
         "accepted": carry.accepted + keep,
         "rejected": carry.rejected + ~keep,
-        "failed": carry.failed + (outcome != dfx.RESULTS.successful),
+        "failed": carry.failed + (solved.outcome != dfx.RESULTS.successful),
         # The frame, its curvature, and six forward passes of a third each.
-        "gradients": carry.gradients + spent + 6,
+        "gradients": carry.gradients + solved.gradients + 6,
         "status": jnp.where(keep & (status > 0), status, stuck),
         "gates": carry.gates,
         "asked": carry.asked,
@@ -191,7 +185,7 @@ def attempt(
         (part * (1 + BEYOND) * length * clock, jnp.full((), LANDING)),
     )  # fmt: skip
     new, kept = strong(Carry(**new)), keep & ~far
-    if passed is not None:
+    if field.kinks.count > 0:
         new = _turned(carry, new, passed, keep)
         cut = keep & (passed.share < 1)
         new = _choose(cut, _cut(carry, new, passed, length * clock), new)
@@ -203,8 +197,8 @@ def _choose(condition: Bool[Array, ""], one: PyTree, other: PyTree) -> PyTree:
     return jax.tree.map(partial(jnp.where, condition), strong(one), strong(other))
 
 
-def _step(solver, frame: Frame, length, carry: Carry):
-    """A step of the solver: coordinates at the `FRACTIONS`, dual weights at quarters."""
+def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:
+    """A step of the solver."""
     zero, given = jnp.zeros(()), carry.solver_state
     own = isinstance(solver, AbstractSampleSpaceSolver)
     if not own:
@@ -214,26 +208,28 @@ def _step(solver, frame: Frame, length, carry: Carry):
     )
     inside = solver.interpolation_cls(t0=zero, t1=length, **dense_info)
     between = jax.vmap(inside.evaluate)(length * FRACTIONS[1:-1])
+    if not own:  # what its gates lack is no part of what it steps
+        lack = jax.vmap(frame.lack_at)(length * FRACTIONS[1:])
+        between, end = between + lack[:-1], end + lack[-1]
     coordinates = jnp.concatenate([frame.start[None], between, end[None]])
     if own:
         duals = jnp.concatenate([inside.dual, state.dual[None]])
+        spent = state.gradients - carry.solver_state.gradients
     else:
 
         def at(s, v):
             return frame.dual_weights(frame.field.margins(frame.point(s, v)), s)
 
         duals = jax.vmap(at)(length * NODES[1:], coordinates[QUARTERS[1:]])
+        state, spent = None, gradients_per_attempt(solver)
     if not frame.field.free:
         # Solvers keep the weights of what nothing moves from vanishing.
         duals = jnp.where((frame.seen | frame.lost)[None], duals, 0.0)
-    return coordinates, duals, error, state, outcome
+    return Solved(coordinates, duals, error, state, outcome, jnp.asarray(spent) * 1.0)
 
 
-def _made_good(frame: Frame, length, passed: Passed, before, there: Arrival):
-    """The step, its end, and its clock there, at the gates that are right."""
-    step, _ = record(
-        frame, length, passed.coordinates, passed.on, *before, passed.duals
-    )
+def _renewed(frame: Frame, length, passed: Passed, step: Steps, there: Arrival):
+    """The end of a step at the gates to go on with, and its clock there."""
     field = with_gates(frame.field, passed.gates)
     end, dual = frame.point(length, passed.coordinates[-1]), passed.duals[-1]
     unit = end / two_norm(end) if field.polar else end
@@ -241,7 +237,7 @@ def _made_good(frame: Frame, length, passed: Passed, before, there: Arrival):
     margins, dual, gradient, total = renewed(field, unit, step.log_radius, dual)
     # What is known from positions stays.
     gradient = gradient + (there.gradient - force) / total
-    return step, Arrival(end, dual, gradient, margins, there.awake), total
+    return Arrival(end, dual, gradient, margins, there.awake), total
 
 
 def _turned(carry: Carry, new: Carry, passed: Passed, keep) -> Carry:

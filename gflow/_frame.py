@@ -54,6 +54,28 @@ FASTEST = 0.5
 """Units that grow at this share of the fastest rate set the degree of growth."""
 
 
+class Lack(eqx.Module):
+    r"""What the right gates would have added to a step, with that of the frozen ones.
+
+    Where $x = y + d$ with this $d$, $y' = F(x)$ at frozen gates: what a solver steps.
+
+    Attributes:
+        times: Of the step.
+        values: $d$ there, in its coordinates; lines lie between.
+    """
+
+    times: Float[Array, " times"]
+    values: Float[Array, "times weights"]
+
+    def at(self, s: Scalar) -> Float[Array, " weights"]:
+        """$d$ at a time; beyond the last it goes on."""
+        after = jnp.clip(jnp.searchsorted(self.times, s), 1, self.times.size - 1)
+        low, high = self.times[after - 1], self.times[after]
+        part = (s - low) / jnp.where(high > low, high - low, 1.0)
+        below, above = self.values[after - 1], self.values[after]
+        return below + part * (above - below)
+
+
 class Frame(eqx.Module):
     r"""One step's coordinates, and the flow near its start.
 
@@ -81,6 +103,7 @@ class Frame(eqx.Module):
         floor: What errors of the unit of each weight are relative to, at least.
         weight: The root of the share of each weight in the error, over its size.
         rtol: The tolerance that it was made for.
+        lack: What its gates miss, if that is known.
     """
 
     field: Field
@@ -105,6 +128,7 @@ class Frame(eqx.Module):
     floor: Float[Array, " weights"]
     weight: Float[Array, " weights"]
     rtol: Scalar
+    lack: Lack | None = None
 
     @property
     def sigma(self) -> Float[Array, " weights"]:
@@ -116,6 +140,10 @@ class Frame(eqx.Module):
     ) -> Float[Array, " weights"]:
         """The point $x$ of coordinates $v$ at a time of the step."""
         return jnp.exp(self.sigma * s) * coordinates
+
+    def lack_at(self, s: Scalar) -> Float[Array, " weights"]:
+        """What the gates miss until then."""
+        return jnp.zeros_like(self.start) if self.lack is None else self.lack.at(s)
 
     def log_radius_at(self, s: Scalar) -> Scalar:
         r"""$\rho_0 + g s$."""
@@ -156,7 +184,7 @@ class Frame(eqx.Module):
         self, s: Scalar, coordinates: Float[Array, " weights"]
     ) -> Float[Array, " weights"]:
         """The velocity of the coordinates $v$, for solvers that know no stages."""
-        point = self.point(s, coordinates)
+        point = self.point(s, coordinates + self.lack_at(s))
         margins = self.field.margins(point)
         dual = self.dual_weights(margins, s)
         _, motion = self.negative_gradient(point, dual)

@@ -1,23 +1,27 @@
-r"""Kinks that a step has passed: since when, and what it has missed there.
+r"""Kinks that a step passes: since when, and what it misses there.
 
 A step runs at frozen gates. A gate that is wrong at its end is wrong since the time at
 which the function $u$ of its kink crossed zero. What the right gate would have done
-since then is added to the step, to first order; how far that moves each unit, squared,
-is left as an error. If that is too much the step is repeated, only as long as it may
-be. So kinks that hardly matter by themselves, as in a wide network, cost no steps.
+since then, $d$, is added, and the step is solved once more for $y = x - d$, $y' = F(x)$
+(see `_frame.Lack`). By how much $d$ changes then is an error; if that is too much the
+step is repeated, only as long as it may be. So kinks that hardly matter by themselves,
+as in a wide network, cost no steps.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from . import _log_time
+from ._carry import strong
 from ._field import two_norm
-from ._frame import Frame
+from ._frame import Frame, Lack
+from ._passages import any_passage, passages, through_quarters
 from ._settled import marked, settled
 from ._sides import Gates
 from ._slides import (
@@ -28,16 +32,14 @@ from ._slides import (
     slid,
     term_sizes,
     with_gates,
+    wrong_gates,
 )
 from ._steps import FRACTIONS, QUARTERS
 from ._types import Scalar
 
 
-LOOKS = 16
-"""At so many places of a step kinks are looked at."""
-
-HALVINGS = 30
-"""Of the interval between two of them in which a kink is passed."""
+ROUNDS = 4
+"""How often a step is solved at most."""
 
 MISSED = 0.3
 """What a step may miss for want of the right gates, in units of the tolerance."""
@@ -63,17 +65,29 @@ CUT = 0.9
 LAST = 1 - 1e-9
 """A step that is cut is no longer than this share of it."""
 
-_TO_POWERS = np.linalg.inv(np.vander(_log_time.NODES, 5, increasing=True))
+_MIDDLES = (FRACTIONS[1:] + FRACTIONS[:-1]) / 2
+_AT_MIDDLES = through_quarters(_MIDDLES)
+_AT_FRACTIONS = through_quarters(FRACTIONS)
 
 
-def _through_quarters(fractions: np.ndarray) -> np.ndarray:
-    """From values at the quarters to those of their quartic at these fractions."""
-    return np.vander(fractions, 5, increasing=True) @ _TO_POWERS
+class Solved(NamedTuple):
+    """A step as its solver leaves it.
 
+    Attributes:
+        coordinates: At the `FRACTIONS`.
+        duals: The dual weights at its quarters.
+        error: Of the coordinates at its end.
+        state: Of the solver.
+        outcome: Whether it has converged.
+        gradients: What it took.
+    """
 
-_AT_LOOKS = _through_quarters(np.linspace(0, 1, LOOKS + 1))
-_AT_MIDDLES = _through_quarters((FRACTIONS[1:] + FRACTIONS[:-1]) / 2)
-_AT_FRACTIONS = _through_quarters(FRACTIONS)
+    coordinates: Float[Array, "9 weights"]
+    duals: Float[Array, "4 margins"]
+    error: Float[Array, " weights"]
+    state: PyTree
+    outcome: PyTree
+    gradients: Scalar
 
 
 class Passed(NamedTuple):
@@ -100,6 +114,48 @@ class Passed(NamedTuple):
     gates: Gates
 
 
+class _Found(NamedTuple):
+    """The kinks on a step.
+
+    Attributes:
+        since: From which fraction on each gate is wrong, inf if it is not,
+        until: and to which.
+        share: Which share of the other gate is right then: less than one on a slide.
+        before: On which side of zero each kink ends at the gates of the start.
+        wrong: Whether its gate is wrong at the end.
+        slides: Whether the flow slides along it from then on.
+    """
+
+    since: Float[Array, "samples kinks"]
+    until: Float[Array, "samples kinks"]
+    share: Float[Array, "samples kinks"]
+    before: Float[Array, "samples kinks"]
+    wrong: Bool[Array, "samples kinks"]
+    slides: Bool[Array, "samples kinks"]
+
+
+class _Loop(NamedTuple):
+    """A step that is solved again and again.
+
+    Attributes:
+        solved: The step.
+        found: The kinks on it.
+        known: What it knew that its gates lack.
+        lack: What they lack.
+        change: The difference, against the sizes of units.
+        worth: Whether the step may be kept, so that it is worth another round.
+        count: Of the rounds.
+    """
+
+    solved: Solved
+    found: _Found
+    known: Float[Array, "9 weights"]
+    lack: Float[Array, "9 weights"]
+    change: Scalar
+    worth: Bool[Array, ""]
+    count: Int[Array, ""]
+
+
 class _Leaving(NamedTuple):
     """The kinks that a flow should have left before the end of a step.
 
@@ -117,164 +173,189 @@ class _Leaving(NamedTuple):
 
 
 def pass_kinks(
-    frame: Frame,
-    length: Scalar,
-    coordinates: Float[Array, "9 weights"],
-    duals: Float[Array, "4 margins"],
-) -> Passed:
-    """The kinks that a step passes, and the step made good.
+    frame: Frame, length: Scalar, solve: Callable[[Frame], Solved]
+) -> tuple[Solved, Passed]:
+    """A step, and the kinks that it passes made good.
 
     Args:
         frame: Of the step.
         length: Of it.
-        coordinates: At the `FRACTIONS`.
-        duals: The dual weights at its quarters.
+        solve: The step of a frame, which knows what its gates lack.
     """
     field, gates = frame.field, frame.field.gates
-    points = jax.vmap(frame.point)(length * _log_time.NODES, coordinates[QUARTERS])
-    values = jax.lax.map(lambda point: kink_values(field, point), points)
-    right = jnp.where(gates.on[None], values, -values)
-    right = jnp.where(slid(field)[None], 1.0, right)
-    wrong = jnp.any(jnp.tensordot(_AT_LOOKS[1:], right, 1) < 0)
+    no, none = jnp.zeros(gates.on.shape, bool), jnp.zeros(gates.on.shape)
+    never = jnp.full(gates.on.shape, jnp.inf)
+    found = _Found(never, never, none + 1, none, no, no)
+    zero = jnp.zeros((FRACTIONS.size, frame.start.size))
+    like = jax.eval_shape(lambda: solve(_lacking(frame, length, zero)))
+    blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
+
+    def unfinished(loop):
+        more = loop.worth & (loop.change > MISSED * frame.rtol)
+        return (loop.count == 0) | (more & (loop.count < ROUNDS))
+
+    def again(loop):
+        solved = solve(_lacking(frame, length, loop.lack))
+        spent = loop.solved.gradients + solved.gradients
+        looked = loop._replace(
+            solved=solved._replace(gradients=spent),
+            known=loop.lack,
+            change=jnp.zeros(()),
+            count=loop.count + 1,
+        )
+        nodes = solved.coordinates[QUARTERS]
+        points = jax.vmap(frame.point)(length * _log_time.NODES, nodes)
+        right = _right(frame, loop.found, points)
+        some = (loop.count > 0) | any_passage(right)
+        return jax.lax.cond(
+            some & jnp.all(jnp.isfinite(solved.error)),
+            lambda: strong(_looked(frame, length, looked, points, right)),
+            lambda: strong(looked),
+        )
+
+    good = jnp.asarray(True)
+    start = _Loop(blank, found, zero, zero, jnp.zeros(()), good, jnp.asarray(0))
+    loop = jax.lax.while_loop(unfinished, again, strong(start))
+    solved, fine = loop.solved, jnp.all(jnp.isfinite(loop.solved.error))
+    end = frame.point(length, solved.coordinates[-1])
     room = jax.lax.cond(
-        jnp.any(gates.slides >= 0),
-        lambda: jnp.minimum(*_room(frame, length, points[-1], duals[-1])),
+        fine & jnp.any(gates.slides >= 0),
+        lambda: jnp.minimum(*_room(frame, length, end, solved.duals[-1])),
         lambda: jnp.ones(gates.slides.size),
     )
-
-    def some():
-        left = _leaving(frame, length, points, duals, room)
-        return _make_good(frame, length, coordinates, duals, points, right, left)
-
-    def none():
-        return unpassed(frame, coordinates, duals)
-
-    return jax.lax.cond(wrong | jnp.any(room < 0), some, none)
+    passed = jax.lax.cond(
+        fine & (jnp.any(jnp.isfinite(loop.found.since)) | jnp.any(room < 0)),
+        lambda: _made_good(frame, length, loop, room),
+        lambda: unpassed(frame, solved),
+    )
+    return solved, passed
 
 
-def unpassed(frame: Frame, coordinates, duals) -> Passed:
+def unpassed(frame: Frame, solved: Solved) -> Passed:
     """A step that passes no kink."""
     gates, no = frame.field.gates, jnp.asarray(False)
     on = jnp.tile(gates.on[None], (FRACTIONS.size, 1, 1))
     asked = jnp.zeros_like(gates.on)
+    coordinates, duals = solved.coordinates, solved.duals
     return Passed(no, jnp.ones(()), no, asked, coordinates, duals, on, gates)
 
 
-def _make_good(frame, length, coordinates, duals, points, right, leaving) -> Passed:
-    """The step with what its wrong gates have missed."""
+def _lacking(frame: Frame, length, lack) -> Frame:
+    return dataclasses.replace(frame, lack=Lack(length * FRACTIONS, lack))
+
+
+def _sides(on, found: _Found, fractions) -> Bool[Array, "times samples kinks"]:
+    """The gates at fractions of a step."""
+    fractions = fractions[:, None, None]
+    wrong = (fractions >= found.since[None]) & (fractions < found.until[None])
+    wrong = wrong & ((fractions < 1) | found.wrong[None])
+    return on[None] ^ wrong
+
+
+def _right(frame: Frame, found: _Found, points) -> Float[Array, "5 samples kinks"]:
+    """How far each kink is on the side of its gate, at the quarters."""
     field, on = frame.field, frame.field.gates.on
+    sides = _sides(on, found, _log_time.NODES)
+
+    def at(given):
+        return kink_values(with_gates(field, _with(field.gates, given[0])), given[1])
+
+    values = jax.lax.map(at, (sides, points))
+    return jnp.where(slid(field)[None], 1.0, jnp.where(on[None], values, -values))
+
+
+def _looked(frame: Frame, length, loop: _Loop, points, right) -> _Loop:
+    """What is found on a step that has been solved, and what it lacks."""
+    field, old, first = frame.field, loop.found, loop.count == 1
     terms = jax.lax.map(lambda point: term_sizes(field, point), points)
     # In units of their terms: those of a unit that grows grow with it.
-    terms = jnp.where(terms > 0, terms, jnp.inf)
-    right = right / terms + ROUNDED
-    since, until = _passages(right)
-    wrong = right[-1] < 0
+    right = right / jnp.where(terms > 0, terms, jnp.inf) + ROUNDED
+    since, until = passages(right)
+    # Kinks that both sides lead to are slid along: by the share that ends at u = 0.
+    back = ~first & old.wrong & (right[-1] > 2 * ROUNDED) & field.euclidean
+    slides = old.slides | back
+    apart = old.before - right[-1]
+    share = old.share * old.before / jnp.where(apart != 0, apart, 1.0)
+    share = jnp.where(slides & (apart != 0), jnp.clip(share, 0.0, 1.0), old.share)
+    wrong = jnp.where(slides, old.wrong, right[-1] < 0)
+    # At first: later the quartic through the quarters no longer follows the kinks.
+    known = jnp.isfinite(old.since)
+    since = jnp.where(first | wrong, since, jnp.inf)
+    new = _Found(
+        since=jnp.where(known, old.since, since),
+        until=jnp.where(wrong, jnp.inf, jnp.where(known, old.until, until)),
+        share=share,
+        before=jnp.where(first, right[-1], old.before),
+        wrong=wrong,
+        slides=slides,
+    )
     fractions = FRACTIONS[:, None, None]
-    spent = jnp.clip(fractions, since[None], until[None])
-    spent = jnp.diff(jnp.where(jnp.isfinite(since)[None], spent, 0.0), axis=0)
-    after = (fractions >= since[None]) & (fractions < until[None])
-    sides = (on[None] ^ after).at[-1].set(on ^ wrong)
+    spent = jnp.clip(fractions, new.since[None], new.until[None])
+    spent = jnp.diff(jnp.where(jnp.isfinite(new.since)[None], spent, 0.0), axis=0)
+    lack = _lack(frame, length, loop.solved, spent * share[None])
+    moved = frame.weight * (lack - loop.known)
+    change = jnp.max(jnp.sqrt(jnp.sum(moved**2, axis=1)))
+    second, inside, _ = _sizes(frame, lack)
+    worth = (second <= MISSED * frame.rtol) & (inside <= INSIDE * frame.rtol)
+    return loop._replace(found=new, lack=lack, change=change, worth=worth)
 
-    def back(lack):
-        """How far the right gates lead kinks back, beyond u = 0."""
-        there = with_gates(field, _with(field.gates, sides[-1]))
-        point = frame.point(length, coordinates[-1] + lack[-1])
-        found = kink_values(there, point) / terms[-1]
-        return jnp.where(slid(field), 0.0, jnp.where(sides[-1], -found, found))
 
-    lack = _lack(frame, length, coordinates, duals, spent)
-    over = back(lack)
-    slides = wrong & (over > ROUNDED) & field.euclidean
-
-    def to_zero():
-        share = jnp.where(slides, right[-1] / jnp.where(slides, right[-1] - over, 1), 1)
-        return _lack(frame, length, coordinates, duals, spent * share[None])
-
-    # Kinks that both sides lead to are slid along.
-    lack = jax.lax.cond(jnp.any(slides), to_zero, lambda: lack)
-    made_good = coordinates + lack
-
-    end, same = frame.point(length, made_good[-1]), field.gates
+def _made_good(frame: Frame, length, loop: _Loop, room) -> Passed:
+    """The step with what its wrong gates have missed, and gates to go on with."""
+    field, same, found = frame.field, frame.field.gates, loop.found
+    on, solved = same.on, loop.solved
+    coordinates = solved.coordinates + loop.lack - loop.known
+    nodes = coordinates[QUARTERS]
+    points = jax.vmap(frame.point)(length * _log_time.NODES, nodes)
+    leaving = _leaving(frame, length, points, solved.duals, room)
+    sides = _sides(on, found, FRACTIONS)
     gone = marked(on, same.slides, leaving.left)
     opened = marked(on, same.slides, leaving.left & leaving.above)
-    unclear = jnp.any(slides | gone | ((over > ROUNDED) & field.euclidean))
+    end, there = points[-1], with_gates(field, _with(same, sides[-1]))
+    off = wrong_gates(there, end) & field.euclidean
+    unclear = jnp.any(found.slides | gone | off)
 
     def guessed():
-        found = settled(
-            field, end, frame.log_radius_at(length), duals[-1],
-            (sides[-1] | opened) & ~slides, slides | (slid(field) & ~gone),
+        settling = settled(
+            field, end, frame.log_radius_at(length), solved.duals[-1],
+            (sides[-1] | opened) & ~found.slides,
+            found.slides | (slid(field) & ~gone),
         )  # fmt: skip
-        return found.gates, found.point, found.right
+        return settling.gates, settling.point, settling.right
 
     def crossed():
         return _with(same, sides[-1]), end, jnp.asarray(True)
 
-    gates, point, fine = jax.lax.cond(unclear, guessed, crossed)
-    gates, end = jax.tree.map(
-        lambda a, b: jnp.where(fine, a, b), (gates, point), (field.gates, end)
-    )
-    made_good = made_good.at[-1].set(jnp.exp(-frame.sigma * length) * end)
-    share, first = _share(frame, lack, leaving, since, fine)
+    gates, end, fine = jax.lax.cond(unclear, guessed, crossed)
+    gates = jax.tree.map(lambda a, b: jnp.where(fine, a, b), gates, same)
+    end = jnp.where(fine, end, points[-1])
+    coordinates = coordinates.at[-1].set(jnp.exp(-frame.sigma * length) * end)
+    share, first = _share(frame, loop, leaving, fine)
     stuck = (share < SHORT) & (first < EARLY)
-    early = jnp.where(stuck, since < EARLY, jnp.isfinite(since) & wrong)
-    due = jnp.where(stuck, leaving.since < EARLY, True) & leaving.left
-    due = marked(on, same.slides, due)
-    asked = (early | (~stuck & (over > ROUNDED)) | due) & ~fine
-    asked = asked | (stuck & (early | due))
+    early = marked(on, same.slides, leaving.since < EARLY) | (found.since < EARLY)
+    open_ = off | gone | (found.wrong & jnp.isfinite(found.since))
+    asked = jnp.where(stuck, early, open_ & ~fine)
     on = sides.at[-1].set(gates.on)
-    duals = _renewed(frame, length, made_good, duals, on)
+    duals = _renewed(frame, length, coordinates, solved.duals, on)
     some = jnp.asarray(True)
-    return Passed(some, share, stuck, asked, made_good, duals, on, gates)
+    return Passed(some, share, stuck, asked, coordinates, duals, on, gates)
 
 
-def _passages(right: Float[Array, "5 *kinks"]) -> tuple[Array, Array]:
-    """From which fraction and to which values at the quarters are negative, or inf."""
-    shape = right.shape[1:]
-    right = right.reshape(right.shape[0], -1)
-    looks = jnp.tensordot(_AT_LOOKS, right, 1).at[-1].set(right[-1])
-    powers = jnp.tensordot(_TO_POWERS, right, 1)
-    below, index = looks[1:] < 0, np.arange(LOOKS)[:, None]
-
-    def zero(after, falls):
-        """Between two looks, by bisection."""
-
-        def halve(_, ends):
-            low, high = ends
-            middle = (low + high) / 2
-            value = powers[4]
-            for power in powers[3::-1]:
-                value = value * middle + power
-            early = (value >= 0) == falls
-            return jnp.where(early, middle, low), jnp.where(early, high, middle)
-
-        ends = after / LOOKS, (after + 1) / LOOKS
-        return jax.lax.fori_loop(0, HALVINGS, halve, ends)[1]
-
-    into = jnp.argmax(below, axis=0)
-    since = jnp.where((into == 0) & (looks[0] < 0), 0.0, zero(into, True))
-    since = jnp.where(jnp.any(below, axis=0), since, jnp.inf)
-    later = ~below & (index > into[None])
-    ends = jnp.any(later, axis=0) & ~below[-1]
-    until = jnp.where(ends, zero(jnp.argmax(later, axis=0), False), jnp.inf)
-    return since.reshape(shape), until.reshape(shape)
-
-
-def _lack(frame: Frame, length, coordinates, duals, spent) -> Float[Array, "9 weights"]:
+def _lack(frame: Frame, length, solved: Solved, spent) -> Float[Array, "9 weights"]:
     """What the right gates would have added to the coordinates at the `FRACTIONS`.
 
     Args:
         frame: Of the step.
         length: Of it.
-        coordinates: At the `FRACTIONS`.
-        duals: The dual weights at its quarters.
+        solved: The step as it is known so far.
         spent: The share of the step that each gate is wrong between two of them.
     """
     field, on = frame.field, frame.field.gates.on
     signs = jnp.where(on, -1.0, 1.0)
-    duals = _AT_MIDDLES @ jnp.concatenate([frame.dual[None], duals])
+    duals = _AT_MIDDLES @ jnp.concatenate([frame.dual[None], solved.duals])
     duals = duals if field.free else jnp.maximum(duals, 0.0)
-    middles = _AT_MIDDLES @ coordinates[QUARTERS]
-    times = length * (FRACTIONS[1:] + FRACTIONS[:-1]) / 2
+    middles = _AT_MIDDLES @ solved.coordinates[QUARTERS]
+    times = length * _MIDDLES
 
     def jump(given):
         s, v, dual, spent = given
@@ -329,7 +410,7 @@ def _leaving(frame: Frame, length, points, duals, room) -> _Leaving:
             lambda given: _room(frame, *given), (times, points, all_duals)
         )
         above = left & (upper[-1] < lower[-1])
-        since, _ = _passages(jnp.where(above[None], upper, lower))
+        since, _ = passages(jnp.where(above[None], upper, lower))
         since = jnp.where(left, jnp.minimum(since, 1.0), jnp.inf)
         out = jnp.where(left, length * (1 - since) * -room, 0.0)
         numbers = jnp.where(left, field.gates.slides, -1)
@@ -347,24 +428,31 @@ def _leaving(frame: Frame, length, points, duals, room) -> _Leaving:
     return jax.lax.cond(jnp.any(left), some, none)
 
 
-def _share(frame: Frame, lack, leaving: _Leaving, since, fine) -> tuple[Scalar, Scalar]:
+def _sizes(frame: Frame, lack) -> tuple[Scalar, Scalar, Scalar]:
+    """How far units are moved, squared; what a quartic does not follow; and in all."""
+    units, lack = frame.field.units, frame.weight * lack
+    sizes = jax.vmap(lambda row: units.norms(row, frame.unit))(lack)
+    second = units.populated(frame.unit) * jnp.sum((lack * sizes) ** 2, axis=1)
+    inside = jnp.sum((_AT_FRACTIONS @ lack[QUARTERS] - lack) ** 2, axis=1)
+    total = jnp.sum(lack**2, axis=1)
+    second, inside, total = (jnp.sqrt(jnp.max(a)) for a in (second, inside, total))
+    return second, inside, total
+
+
+def _share(frame: Frame, loop: _Loop, leaving: _Leaving, fine):
     """The share of a step that can be kept, and when its first kink is passed."""
-    units = frame.field.units
-    moved = frame.weight * lack
-    sizes = jax.vmap(lambda row: units.norms(row, frame.unit))(moved)
-    count = units.populated(frame.unit)
-    second = jnp.max(jnp.sqrt(count * jnp.sum((moved * sizes) ** 2, axis=1)))
-    inside = frame.weight * (_AT_FRACTIONS @ lack[QUARTERS] - lack)
-    inside = jnp.max(jnp.sqrt(jnp.sum(inside**2, axis=1)))
-    total = jnp.max(jnp.sqrt(jnp.sum(moved**2, axis=1)))
-    first = jnp.minimum(jnp.min(since), jnp.min(leaving.since, initial=jnp.inf))
+    second, inside, total = _sizes(frame, loop.lack)
+    change = jnp.maximum(loop.change, second)
+    first = jnp.min(leaving.since, initial=jnp.inf)
+    first = jnp.minimum(jnp.min(loop.found.since), first)
     # As shares of the way past the first kink: squares, and what grows in proportion.
-    squares = jnp.sqrt(jnp.maximum(second, leaving.missed) / (MISSED * frame.rtol))
+    squares = jnp.maximum(change, leaving.missed) / (MISSED * frame.rtol)
     lines = jnp.where(fine, 0.0, total / (SHARP * frame.rtol))
     inside = inside / (INSIDE * frame.rtol)
     # On a shorter step kinks are passed later, and the quartic follows them less.
     late = jnp.maximum(inside, RAMP * total / (INSIDE * frame.rtol))
-    most = jnp.maximum(jnp.maximum(squares, lines), jnp.where(inside > 1, late, 0.0))
+    most = jnp.maximum(jnp.sqrt(squares), lines)
+    most = jnp.maximum(most, jnp.where(inside > 1, late, 0.0))
     cut = first + (1 - first) * CUT / jnp.maximum(most, 1.0)
     usable = jnp.isfinite(most)
     share = jnp.where(usable, jnp.minimum(cut, LAST), 0.5 * jnp.minimum(first, 1.0))

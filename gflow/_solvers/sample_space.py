@@ -20,6 +20,7 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._field import two_norm
@@ -29,6 +30,8 @@ from ._dual import predict_weights, stage_weights
 from ._model import FEW_WEIGHTS, StageModel, bent_model, curved_model, flat_model
 from ._tableau import StageTable
 
+
+QUARTERS = np.array([0.25, 0.5, 0.75])
 
 DUAL_TOLERANCE = 0.03
 """The error left in the dual weights of a stage, against the error of the iterate."""
@@ -123,7 +126,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         def stage(i, carry):
             slopes, duals, model, _, q, count, most, ok = carry
             s = nodes[i] * length
-            base = y0 + length * (a[i] @ slopes)
+            base = y0 + length * (a[i] @ slopes) + frame.lack_at(s)
             guess = frame.point(s, base + eta * (predictor[i] @ slopes))
             guessed = predictor[i] @ duals
             q = predict_weights(frame.field.free, guessed, q, frame.lost)
@@ -149,6 +152,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         )
         error = jnp.where(ok, length * (jnp.asarray(table.error) @ slopes), jnp.inf)
         quarters = y0[None] + length * (jnp.asarray(table.quarters) @ slopes)
+        quarters = quarters + jax.vmap(frame.lack_at)(length * QUARTERS)
         dense_info = {"y0": y0, "quarters": quarters, "y1": end, "k": length * slopes}
         dense_info["dual"] = jnp.asarray(table.values) @ duals
         result = dfx.RESULTS.where(
