@@ -1,23 +1,21 @@
 """One attempted step: solved, measured, judged, and handed on."""
 
 from functools import partial
-from typing import NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, PyTree
 
-from . import _log_time
+from ._arrival import Arrival, arrive, at_new_gates, scaled_error
 from ._carry import Carry, Tolerance, strong
 from ._field import Field, two_norm
-from ._frame import LOG_GROWTH, WAKE, Frame, frame_velocity, make_frame
+from ._frame import LOG_GROWTH, Frame, frame_velocity, make_frame
 from ._landing import share_before
 from ._log_time import NODES
 from ._passed import Passed, Solved, pass_kinks, unpassed
-from ._settled import renewed
-from ._slides import free_gradient, with_gates
+from ._slides import with_gates
 from ._solvers import AbstractSampleSpaceSolver, gradients_per_attempt
 from ._steps import FRACTIONS, QUARTERS, Steps, record
 from ._types import Scalar
@@ -36,9 +34,6 @@ between failure and growth."""
 
 FAR_BELOW = 1e-3
 """An error this far below the tolerance lets steps grow as at rest."""
-
-MOVED = 1e-6
-"""A step moves a unit by this much of its size, or its slope is taken anew."""
 
 LANDED = 0.01, 0.95
 """A step that meets a level between these shares of it is repeated, only that long:
@@ -63,28 +58,6 @@ UNDERFLOW, RESTING, VANISHING = range(len(LEVELS) + 1, len(LEVELS) + 4)
 LANDING, KINKED, STUCK = range(VANISHING + 1, VANISHING + 4)
 """Ways to go on: less far, and with gates to be decided at the end of a step, or at
 its start."""
-
-
-class Arrival(NamedTuple):
-    """The end of an attempted step.
-
-    Attributes:
-        point: The point, not yet brought back to norm one.
-        dual: The dual weights.
-        gradient: The negative gradient, that of the point brought back.
-        margins: At the point brought back.
-        awake: Whether a unit that rested has been woken.
-    """
-
-    point: Float[Array, " weights"]
-    dual: Float[Array, " margins"]
-    gradient: Float[Array, " weights"]
-    margins: Float[Array, " margins"]
-    awake: Bool[Array, ""]
-
-    def unit(self, field: Field) -> Float[Array, " weights"]:
-        """The point, brought back to norm one beside a log-radius."""
-        return self.point / two_norm(self.point) if field.polar else self.point
 
 
 def attempt(
@@ -120,8 +93,8 @@ def attempt(
         passed.duals,
     )  # fmt: skip
     slope = solver_state.slope if own else None
-    there = _arrive(frame, length, end, dual, slope, margins)
-    scaled = _scaled_error(frame, length, there, step, solved.error, tolerance)
+    there = arrive(frame, length, end, dual, slope, margins)
+    scaled = scaled_error(frame, length, there, step, solved.error, tolerance)
     keep, from_, to, _, controller_state, _ = control.adapt_step_size(
         zero, length, jnp.ones(()), jnp.ones(()), frame, scaled * tolerance.rtol,
         solver.error_order(TERM), carry.controller_state,
@@ -136,7 +109,7 @@ def attempt(
     if field.kinks.count > 0:
         there, renewal = jax.lax.cond(
             keep & passed.some & (passed.share == 1),
-            lambda: _renewed(frame, length, passed, step, there),
+            lambda: at_new_gates(frame, length, passed, step, there),
             lambda: (there, jnp.ones(())),
         )
     calm = keep & (scaled < FAR_BELOW) & (carry.most >= GROWTH)
@@ -156,9 +129,7 @@ def attempt(
         lambda: zero,
     )
     far = (part > LANDED[0]) & (part < LANDED[1])
-    watched = watch(
-        frame, carry, length, end, there, step, keep, slower, clock
-    )
+    watched = watch(frame, carry, length, end, there, step, keep, slower, clock)
     status = jnp.where((reached == 0) & watched["unseen"], RESTING, reached)
     stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)
     new = _moved(field, carry, there, step, solver_state, keep)
@@ -228,18 +199,6 @@ def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:
     return Solved(coordinates, duals, error, state, outcome, jnp.asarray(spent) * 1.0)
 
 
-def _renewed(frame: Frame, length, passed: Passed, step: Steps, there: Arrival):
-    """The end of a step at the gates to go on with, and its clock there."""
-    field = with_gates(frame.field, passed.gates)
-    end, dual = frame.point(length, passed.coordinates[-1]), passed.duals[-1]
-    unit = end / two_norm(end) if field.polar else end
-    force = free_gradient(frame.field, unit, dual)
-    margins, dual, gradient, total = renewed(field, unit, step.log_radius, dual)
-    # What is known from positions stays.
-    gradient = gradient + (there.gradient - force) / total
-    return Arrival(end, dual, gradient, margins, there.awake), total
-
-
 def _turned(carry: Carry, new: Carry, passed: Passed, keep) -> Carry:
     """The carry with the gates to go on with, or a question to the host."""
     ask = keep & jnp.any(passed.asked)
@@ -270,48 +229,6 @@ def _cut(carry: Carry, new: Carry, passed: Passed, tried: Scalar) -> Carry:
             jnp.where(passed.stuck, STUCK, RUNNING),
         ),
     )
-
-
-def _arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:
-    """The dual weights and negative gradient at the end, and whether a unit woke up."""
-    field, point = frame.field, frame.point(length, end)
-    gradient = free_gradient(field, point, dual)
-    awake = jnp.asarray(False)
-    if slope is not None and field.euclidean:
-        motion = frame.point(length, slope) + frame.rate * point
-        motion = motion * jnp.exp(frame.log_speed(point))
-        # By positions: late, q has no digits. But a unit that has hardly moved on this
-        # step has a slope below the rounding of its position.
-        force = field.units.norms(gradient, frame.unit)
-        stiff = ~frame.rest & ~frame.walls.held
-        stiff = stiff & (length * force > MOVED * frame.size)
-        least = jnp.maximum(WAKE[0] * frame.rtol, WAKE[1])
-        awake = jnp.any(frame.rest & (force > least * frame.pulled))
-        gradient = jnp.where(stiff, motion, gradient)
-    if field.polar:
-        gradient = gradient / two_norm(point) ** (field.degree - 1)
-    return Arrival(point, dual, gradient, margins, awake)
-
-
-def _scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar:
-    """The error of a step in units of the tolerance: unit by unit, and of the whole."""
-    units = frame.field.units
-    error = frame.point(length, error)
-    before = jnp.exp(-frame.growth * length) * units.norms(frame.start, frame.unit)
-    after, whole = units.norms(there.point, frame.unit), two_norm(there.point)
-    size = jnp.maximum(jnp.maximum(before, after), frame.floor)
-    against = tolerance.rtol * size + tolerance.atol * whole
-    share = jnp.where(against > 0, error / jnp.where(against > 0, against, 1.0), 0.0)
-    count = units.populated(jnp.where(against > 0, frame.unit, units.count))
-    by_unit = two_norm(share) / jnp.sqrt(jnp.maximum(count, 1))
-    found = jnp.maximum(by_unit, two_norm(error) / whole / tolerance.rtol)
-    log_elapsed = step.scalars.log_elapsed(jnp.ones(()))
-    slip = _log_time.time_error(step.scalars, step.log_t, log_elapsed)
-    # Far out log log t is what has digits, as log r does.
-    slip = slip / jnp.maximum(jnp.abs(step.log_radius), 1.0)
-    found = jnp.hypot(found, slip / tolerance.rtol)
-    usable = jnp.isfinite(found) & jnp.isfinite(two_norm(there.gradient))
-    return jnp.where(usable & ~there.awake, found, jnp.inf)
 
 
 def _moved(

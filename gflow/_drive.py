@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from . import _attempt, _events, _loop, _rest, _run
-from ._carry import Carry, controller, strong, tolerance
+from ._carry import controller, strong, tolerance
 from ._compile import compiled
 from ._landing import land
 from ._modes import LATEST

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._field import Field, seen_margins, two_norm
+from ._lack import Lack
 from ._slides import projector
 from ._types import Scalar
 from ._walls import Walls, walls_of
@@ -54,28 +55,6 @@ FASTEST = 0.5
 """Units that grow at this share of the fastest rate set the degree of growth."""
 
 
-class Lack(eqx.Module):
-    r"""What the right gates would have added to a step, with that of the frozen ones.
-
-    Where $x = y + d$ with this $d$, $y' = F(x)$ at frozen gates: what a solver steps.
-
-    Attributes:
-        times: Of the step.
-        values: $d$ there, in its coordinates; lines lie between.
-    """
-
-    times: Float[Array, " times"]
-    values: Float[Array, "times weights"]
-
-    def at(self, s: Scalar) -> Float[Array, " weights"]:
-        """$d$ at a time; beyond the last it goes on."""
-        after = jnp.clip(jnp.searchsorted(self.times, s), 1, self.times.size - 1)
-        low, high = self.times[after - 1], self.times[after]
-        part = (s - low) / jnp.where(high > low, high - low, 1.0)
-        below, above = self.values[after - 1], self.values[after]
-        return below + part * (above - below)
-
-
 class Frame(eqx.Module):
     r"""One step's coordinates, and the flow near its start.
 
@@ -86,8 +65,7 @@ class Frame(eqx.Module):
         length: Of the step, in its own clock.
         dual: $q$ at the start.
         seen: The margins that some weight moves, and that $q$ is normalized over.
-        lost: Margins of samples that walls keep from all large units: they pull at
-            the others in proportion, and are not in the clock.
+        lost: Those that walls keep from all large units: not in the clock.
         margins: $z$ at the start.
         jacobian: $J$ at the start.
         gradient: $J^\top q$ at the start, as the last step left it.
@@ -97,13 +75,12 @@ class Frame(eqx.Module):
         growth: $g$.
         share: $\omega_b$, one entry a weight.
         power: $k - 2$.
-        rest: The weights that stand still on this step.
-        walls: What samples hold units by.
+        rest, walls: The weights that stand still; what samples hold units by.
         pulled: What the samples pull at the unit of each weight, one by one.
-        floor: What errors of the unit of each weight are relative to, at least.
+        floor: What errors of that unit are relative to, at least.
         weight: The root of the share of each weight in the error, over its size.
         rtol: The tolerance that it was made for.
-        lack: What its gates miss, if that is known.
+        lack: What its gates miss, if known.
     """
 
     field: Field
@@ -143,7 +120,7 @@ class Frame(eqx.Module):
 
     def lack_at(self, s: Scalar) -> Float[Array, " weights"]:
         """What the gates miss until then."""
-        return jnp.zeros_like(self.start) if self.lack is None else self.lack.at(s)
+        return jnp.zeros(self.start.size) if self.lack is None else self.lack.at(s)
 
     def log_radius_at(self, s: Scalar) -> Scalar:
         r"""$\rho_0 + g s$."""
@@ -227,7 +204,6 @@ def make_frame(
     unit, size = units.assign(point)
     whole = two_norm(point)
     framed = field.euclidean
-
     walls = walls_of(
         field, point, margins, jacobian, dual, gradient, unit, size, length
     )

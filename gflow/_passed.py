@@ -15,20 +15,21 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int
 
 from . import _log_time
 from ._carry import strong
-from ._field import two_norm
-from ._frame import Frame, Lack
-from ._passages import any_passage, passages, through_quarters
+from ._frame import Frame
+from ._kept import MISSED, may_be_kept, share_kept
+from ._lack import Lack
+from ._leaving import leaving_of, room_of
+from ._missed import Solved, duals_anew, lack_of
+from ._passages import any_passage, passages
 from ._settled import marked, settled
 from ._sides import Gates
 from ._slides import (
     ROUNDED,
-    full_dual,
     kink_values,
-    multipliers,
     slid,
     term_sizes,
     with_gates,
@@ -41,53 +42,11 @@ from ._types import Scalar
 ROUNDS = 4
 """How often a step is solved at most."""
 
-MISSED = 0.3
-"""What a step may miss for want of the right gates, in units of the tolerance."""
-
-INSIDE = 3.0
-"""And what it may miss between its ends, where a quartic does not follow kinks."""
-
-RAMP = 0.15
-"""What a quartic misses of a bend near the end of a step, at its sixths, at most."""
-
-SHARP = 3.0
-"""And where gates cannot be decided within the loop: to first order, then."""
-
 EARLY = 1e-6
 """A kink that is passed before this share of a step is passed at its start."""
 
 SHORT = 0.1
 """If not even so much of such a step is right, gates are decided at its start."""
-
-CUT = 0.9
-"""Of the step that is just short enough."""
-
-LAST = 1 - 1e-9
-"""A step that is cut is no longer than this share of it."""
-
-_MIDDLES = (FRACTIONS[1:] + FRACTIONS[:-1]) / 2
-_AT_MIDDLES = through_quarters(_MIDDLES)
-_AT_FRACTIONS = through_quarters(FRACTIONS)
-
-
-class Solved(NamedTuple):
-    """A step as its solver leaves it.
-
-    Attributes:
-        coordinates: At the `FRACTIONS`.
-        duals: The dual weights at its quarters.
-        error: Of the coordinates at its end.
-        state: Of the solver.
-        outcome: Whether it has converged.
-        gradients: What it took.
-    """
-
-    coordinates: Float[Array, "9 weights"]
-    duals: Float[Array, "4 margins"]
-    error: Float[Array, " weights"]
-    state: PyTree
-    outcome: PyTree
-    gradients: Scalar
 
 
 class Passed(NamedTuple):
@@ -156,22 +115,6 @@ class _Loop(NamedTuple):
     count: Int[Array, ""]
 
 
-class _Leaving(NamedTuple):
-    """The kinks that a flow should have left before the end of a step.
-
-    Attributes:
-        left: Of the kinks slid along, whether it should.
-        above: Whether with its gate on.
-        since: From which fraction of the step on.
-        missed: What is missed, against the sizes of units.
-    """
-
-    left: Bool[Array, " most"]
-    above: Bool[Array, " most"]
-    since: Float[Array, " most"]
-    missed: Scalar
-
-
 def pass_kinks(
     frame: Frame, length: Scalar, solve: Callable[[Frame], Solved]
 ) -> tuple[Solved, Passed]:
@@ -182,7 +125,7 @@ def pass_kinks(
         length: Of it.
         solve: The step of a frame, which knows what its gates lack.
     """
-    field, gates = frame.field, frame.field.gates
+    gates = frame.field.gates
     no, none = jnp.zeros(gates.on.shape, bool), jnp.zeros(gates.on.shape)
     never = jnp.full(gates.on.shape, jnp.inf)
     found = _Found(never, never, none + 1, none, no, no)
@@ -220,7 +163,7 @@ def pass_kinks(
     end = frame.point(length, solved.coordinates[-1])
     room = jax.lax.cond(
         fine & jnp.any(gates.slides >= 0),
-        lambda: jnp.minimum(*_room(frame, length, end, solved.duals[-1])),
+        lambda: jnp.minimum(*room_of(frame, length, end, solved.duals[-1])),
         lambda: jnp.ones(gates.slides.size),
     )
     passed = jax.lax.cond(
@@ -292,12 +235,12 @@ def _looked(frame: Frame, length, loop: _Loop, points, right) -> _Loop:
     fractions = FRACTIONS[:, None, None]
     spent = jnp.clip(fractions, new.since[None], new.until[None])
     spent = jnp.diff(jnp.where(jnp.isfinite(new.since)[None], spent, 0.0), axis=0)
-    lack = _lack(frame, length, loop.solved, spent * share[None])
-    moved = frame.weight * (lack - loop.known)
+    lack = lack_of(frame, length, loop.solved, spent * share[None])
+    moved = frame.weight[None] * (lack - loop.known)
     change = jnp.max(jnp.sqrt(jnp.sum(moved**2, axis=1)))
-    second, inside, _ = _sizes(frame, lack)
-    worth = (second <= MISSED * frame.rtol) & (inside <= INSIDE * frame.rtol)
-    return loop._replace(found=new, lack=lack, change=change, worth=worth)
+    return loop._replace(
+        found=new, lack=lack, change=change, worth=may_be_kept(frame, lack)
+    )
 
 
 def _made_good(frame: Frame, length, loop: _Loop, room) -> Passed:
@@ -307,7 +250,7 @@ def _made_good(frame: Frame, length, loop: _Loop, room) -> Passed:
     coordinates = solved.coordinates + loop.lack - loop.known
     nodes = coordinates[QUARTERS]
     points = jax.vmap(frame.point)(length * _log_time.NODES, nodes)
-    leaving = _leaving(frame, length, points, solved.duals, room)
+    leaving = leaving_of(frame, length, points, solved.duals, room)
     sides = _sides(on, found, FRACTIONS)
     gone = marked(on, same.slides, leaving.left)
     opened = marked(on, same.slides, leaving.left & leaving.above)
@@ -330,149 +273,15 @@ def _made_good(frame: Frame, length, loop: _Loop, room) -> Passed:
     gates = jax.tree.map(lambda a, b: jnp.where(fine, a, b), gates, same)
     end = jnp.where(fine, end, points[-1])
     coordinates = coordinates.at[-1].set(jnp.exp(-frame.sigma * length) * end)
-    share, first = _share(frame, loop, leaving, fine)
+    share, first = share_kept(frame, loop.lack, loop.change, found.since, leaving, fine)
     stuck = (share < SHORT) & (first < EARLY)
     early = marked(on, same.slides, leaving.since < EARLY) | (found.since < EARLY)
     open_ = off | gone | (found.wrong & jnp.isfinite(found.since))
     asked = jnp.where(stuck, early, open_ & ~fine)
     on = sides.at[-1].set(gates.on)
-    duals = _renewed(frame, length, coordinates, solved.duals, on)
+    duals = duals_anew(frame, length, coordinates, solved.duals, on)
     some = jnp.asarray(True)
     return Passed(some, share, stuck, asked, coordinates, duals, on, gates)
-
-
-def _lack(frame: Frame, length, solved: Solved, spent) -> Float[Array, "9 weights"]:
-    """What the right gates would have added to the coordinates at the `FRACTIONS`.
-
-    Args:
-        frame: Of the step.
-        length: Of it.
-        solved: The step as it is known so far.
-        spent: The share of the step that each gate is wrong between two of them.
-    """
-    field, on = frame.field, frame.field.gates.on
-    signs = jnp.where(on, -1.0, 1.0)
-    duals = _AT_MIDDLES @ jnp.concatenate([frame.dual[None], solved.duals])
-    duals = duals if field.free else jnp.maximum(duals, 0.0)
-    middles = _AT_MIDDLES @ solved.coordinates[QUARTERS]
-    times = length * _MIDDLES
-
-    def jump(given):
-        s, v, dual, spent = given
-        found = _turned(frame, s, frame.point(s, v), dual, signs * spent, True)
-        return length * jnp.exp(-frame.sigma * s) * found
-
-    pieces = jax.lax.map(jump, (times, middles, duals, spent))
-    return jnp.concatenate([jnp.zeros_like(frame.start)[None], jnp.cumsum(pieces, 0)])
-
-
-def _turned(frame: Frame, s, point, dual, turn, hold: bool) -> Float[Array, " weights"]:
-    """How the motion changes with the gates; where kinks are held, along them."""
-    field = frame.field
-    unit, log_radius = _unit(frame, s, point)
-    dual = full_dual(field, field.margins(unit), log_radius, dual)
-    slides = field.gates.slides if hold else jnp.full_like(field.gates.slides, -1)
-    normals = field.gates.normals * (1.0 if hold else 0.0)
-
-    def motion(gates):
-        there = with_gates(field, Gates(gates, slides, normals))
-        moved = eqx.tree_at(lambda f: f.field, frame, there)
-        return moved.negative_gradient(point, dual)[1]
-
-    return jax.jvp(motion, (field.gates.on.astype(float),), (turn,))[1]
-
-
-def _unit(frame: Frame, s, point):
-    """The point of norm one in polar coordinates, and its log-radius."""
-    if not frame.field.polar:
-        return point, jnp.zeros(())
-    whole = two_norm(point)
-    return point / whole, frame.log_radius_at(s) + jnp.log(whole)
-
-
-def _room(frame: Frame, s, point, dual):
-    """By how much the multipliers of kinks slid along are inside of [0, 1]."""
-    field = frame.field
-    unit, log_radius = _unit(frame, s, point)
-    whole = full_dual(field, field.margins(unit), log_radius, dual)
-    found, slack = multipliers(field, unit, whole)
-    return slack + found, slack + 1 - found
-
-
-def _leaving(frame: Frame, length, points, duals, room) -> _Leaving:
-    """The kinks whose multipliers are out at the end."""
-    field, left = frame.field, room < 0
-
-    def some():
-        times = length * _log_time.NODES
-        all_duals = jnp.concatenate([frame.dual[None], duals])
-        lower, upper = jax.lax.map(
-            lambda given: _room(frame, *given), (times, points, all_duals)
-        )
-        above = left & (upper[-1] < lower[-1])
-        since, _ = passages(jnp.where(above[None], upper, lower))
-        since = jnp.where(left, jnp.minimum(since, 1.0), jnp.inf)
-        out = jnp.where(left, length * (1 - since) * -room, 0.0)
-        numbers = jnp.where(left, field.gates.slides, -1)
-        turn = jnp.zeros(field.gates.on.size + 1)
-        turn = turn.at[numbers].set(jnp.where(above, out, -out))[:-1]
-        turn = turn.reshape(field.gates.on.shape)
-        lost = _turned(frame, length, points[-1], duals[-1], turn, False)
-        lost = jnp.exp(-frame.sigma * length) * lost
-        return _Leaving(left, above, since, two_norm(frame.weight * lost))
-
-    def none():
-        never = jnp.full(left.shape, jnp.inf)
-        return _Leaving(left, left, never, jnp.zeros(()))
-
-    return jax.lax.cond(jnp.any(left), some, none)
-
-
-def _sizes(frame: Frame, lack) -> tuple[Scalar, Scalar, Scalar]:
-    """How far units are moved, squared; what a quartic does not follow; and in all."""
-    units, lack = frame.field.units, frame.weight * lack
-    sizes = jax.vmap(lambda row: units.norms(row, frame.unit))(lack)
-    second = units.populated(frame.unit) * jnp.sum((lack * sizes) ** 2, axis=1)
-    inside = jnp.sum((_AT_FRACTIONS @ lack[QUARTERS] - lack) ** 2, axis=1)
-    total = jnp.sum(lack**2, axis=1)
-    second, inside, total = (jnp.sqrt(jnp.max(a)) for a in (second, inside, total))
-    return second, inside, total
-
-
-def _share(frame: Frame, loop: _Loop, leaving: _Leaving, fine):
-    """The share of a step that can be kept, and when its first kink is passed."""
-    second, inside, total = _sizes(frame, loop.lack)
-    change = jnp.maximum(loop.change, second)
-    first = jnp.min(leaving.since, initial=jnp.inf)
-    first = jnp.minimum(jnp.min(loop.found.since), first)
-    # As shares of the way past the first kink: squares, and what grows in proportion.
-    squares = jnp.maximum(change, leaving.missed) / (MISSED * frame.rtol)
-    lines = jnp.where(fine, 0.0, total / (SHARP * frame.rtol))
-    inside = inside / (INSIDE * frame.rtol)
-    # On a shorter step kinks are passed later, and the quartic follows them less.
-    late = jnp.maximum(inside, RAMP * total / (INSIDE * frame.rtol))
-    most = jnp.maximum(jnp.sqrt(squares), lines)
-    most = jnp.maximum(most, jnp.where(inside > 1, late, 0.0))
-    cut = first + (1 - first) * CUT / jnp.maximum(most, 1.0)
-    usable = jnp.isfinite(most)
-    share = jnp.where(usable, jnp.minimum(cut, LAST), 0.5 * jnp.minimum(first, 1.0))
-    return jnp.where(most <= 1, 1.0, share), first
-
-
-def _renewed(frame: Frame, length, coordinates, duals, on) -> Float[Array, "4 margins"]:
-    """The dual weights at the quarters, anew where they are functions of the point."""
-
-    def anew(s, v, on):
-        point = frame.point(s, v)
-        field = with_gates(frame.field, _with(frame.field.gates, on))
-        margins = field.margins(point)
-        scale = field.scale(margins, frame.log_radius_at(s))
-        return frame.dual_weights(margins, s), field.mild(margins, scale)
-
-    some = QUARTERS[1:]
-    times = length * _log_time.NODES[1:]
-    found, mild = jax.vmap(anew)(times, coordinates[some], on[some])
-    return jnp.where(mild[:, None], found, duals)
 
 
 def _with(gates: Gates, on) -> Gates:

@@ -36,7 +36,7 @@ ROUNDS = 12
 
 
 class Settled(NamedTuple):
-    """Gates, the point on the kinks that they slide along, and whether they are right."""
+    """Gates, the point on the kinks that they slide along, and whether all is right."""
 
     gates: Gates
     point: Float[Array, " weights"]
@@ -114,7 +114,10 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
         point = onto_kinks(there, point, numbers)
     unit = point
     if field.polar:
-        unit, log_radius = point / two_norm(point), log_radius + jnp.log(two_norm(point))
+        unit, log_radius = (
+            point / two_norm(point),
+            log_radius + jnp.log(two_norm(point)),
+        )
     whole = full_dual(there, there.margins(unit), log_radius, dual)
     rows = kink_rows(there, unit, numbers)
     s, slack = multipliers(there, unit, whole, jnp.where(slides[:, None], rows, 0.0))
@@ -188,7 +191,7 @@ def onto_kinks(field: Field, point, numbers) -> Float[Array, " weights"]:
 
 
 def _orthonormal(rows):
-    """An orthonormal basis of the span of rows, some zero; whether they are independent.
+    """An orthonormal basis of the span of rows, some zero; are they independent?
 
     By the Cholesky factor, twice: units of size 1e-50 must not see rounding of others.
     """

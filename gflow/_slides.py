@@ -239,8 +239,10 @@ def wrong_gates(
 def term_sizes(
     field: Field, point: Float[Array, " weights"]
 ) -> Float[Array, "samples kinks"]:
-    """How large the terms of kink functions are: what changes of all weights do to
-    them, each as large as its unit, at random."""
+    """How large the terms of kink functions are.
+
+    What changes of all weights do to them, each as large as its unit, at random.
+    """
     _, sizes = field.units.assign(point)
     chances = np.random.default_rng(0).normal(size=(LOOKS, point.size))
 

@@ -1,0 +1,95 @@
+"""Where an attempted step ends, and how well that is known."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from . import _log_time
+from ._field import Field, two_norm
+from ._frame import WAKE, Frame
+from ._passed import Passed
+from ._settled import renewed
+from ._slides import free_gradient, with_gates
+from ._steps import Steps
+from ._types import Scalar
+
+
+MOVED = 1e-6
+"""A step moves a unit by this much of its size, or its slope is taken anew."""
+
+
+class Arrival(NamedTuple):
+    """The end of an attempted step.
+
+    Attributes:
+        point: The point, not yet brought back to norm one.
+        dual: The dual weights.
+        gradient: The negative gradient, that of the point brought back.
+        margins: At the point brought back.
+        awake: Whether a unit that rested has been woken.
+    """
+
+    point: Float[Array, " weights"]
+    dual: Float[Array, " margins"]
+    gradient: Float[Array, " weights"]
+    margins: Float[Array, " margins"]
+    awake: Bool[Array, ""]
+
+    def unit(self, field: Field) -> Float[Array, " weights"]:
+        """The point, brought back to norm one beside a log-radius."""
+        return self.point / two_norm(self.point) if field.polar else self.point
+
+
+def arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:
+    """The dual weights and negative gradient at the end, and whether a unit woke up."""
+    field, point = frame.field, frame.point(length, end)
+    gradient = free_gradient(field, point, dual)
+    awake = jnp.asarray(False)
+    if slope is not None and field.euclidean:
+        motion = frame.point(length, slope) + frame.rate * point
+        motion = motion * jnp.exp(frame.log_speed(point))
+        # By positions: late, q has no digits. But a unit that has hardly moved on this
+        # step has a slope below the rounding of its position.
+        force = field.units.norms(gradient, frame.unit)
+        stiff = ~frame.rest & ~frame.walls.held
+        stiff = stiff & (length * force > MOVED * frame.size)
+        least = jnp.maximum(WAKE[0] * frame.rtol, WAKE[1])
+        awake = jnp.any(frame.rest & (force > least * frame.pulled))
+        gradient = jnp.where(stiff, motion, gradient)
+    if field.polar:
+        gradient = gradient / two_norm(point) ** (field.degree - 1)
+    return Arrival(point, dual, gradient, margins, awake)
+
+
+def at_new_gates(frame: Frame, length, passed: Passed, step: Steps, there: Arrival):
+    """The end of a step at the gates to go on with, and its clock there."""
+    field = with_gates(frame.field, passed.gates)
+    end, dual = frame.point(length, passed.coordinates[-1]), passed.duals[-1]
+    unit = end / two_norm(end) if field.polar else end
+    force = free_gradient(frame.field, unit, dual)
+    margins, dual, gradient, total = renewed(field, unit, step.log_radius, dual)
+    # What is known from positions stays.
+    gradient = gradient + (there.gradient - force) / total
+    return Arrival(end, dual, gradient, margins, there.awake), total
+
+
+def scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar:
+    """The error of a step in units of the tolerance: unit by unit, and of the whole."""
+    units = frame.field.units
+    error = frame.point(length, error)
+    before = jnp.exp(-frame.growth * length) * units.norms(frame.start, frame.unit)
+    after, whole = units.norms(there.point, frame.unit), two_norm(there.point)
+    size = jnp.maximum(jnp.maximum(before, after), frame.floor)
+    against = tolerance.rtol * size + tolerance.atol * whole
+    share = jnp.where(against > 0, error / jnp.where(against > 0, against, 1.0), 0.0)
+    count = units.populated(jnp.where(against > 0, frame.unit, units.count))
+    by_unit = two_norm(share) / jnp.sqrt(jnp.maximum(count, 1))
+    found = jnp.maximum(by_unit, two_norm(error) / whole / tolerance.rtol)
+    log_elapsed = step.scalars.log_elapsed(jnp.ones(()))
+    slip = _log_time.time_error(step.scalars, step.log_t, log_elapsed)
+    # Far out log log t is what has digits, as log r does.
+    slip = slip / jnp.maximum(jnp.abs(step.log_radius), 1.0)
+    found = jnp.hypot(found, slip / tolerance.rtol)
+    usable = jnp.isfinite(found) & jnp.isfinite(two_norm(there.gradient))
+    return jnp.where(usable & ~there.awake, found, jnp.inf)
