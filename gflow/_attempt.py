@@ -158,7 +158,7 @@ def attempt(
     new, kept = strong(Carry(**new)), keep & ~far
     if field.kinks.count > 0:
         new = _turned(carry, new, passed, keep)
-        cut = keep & (passed.share < 1)
+        cut = (keep & (passed.share < 1)) | passed.stuck
         new = _choose(cut, _cut(carry, new, passed, length * clock), new)
         far, kept = far & ~cut, kept & ~cut
     return _choose(far, shorter, new), step, kept

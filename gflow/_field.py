@@ -108,8 +108,8 @@ class Field(eqx.Module):
         self.gates = no_gates(flow.samples, self.kinks.count, point.size)
         self.straight = True
         if self.kinks.count > 0:
-            self.gates = recorded(self, point)
             self.straight = is_straight(self, point)
+            self.gates = recorded(self, point)
 
     @property
     def free(self) -> bool:

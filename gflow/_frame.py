@@ -260,10 +260,9 @@ def make_frame(
         share = jnp.where(growing, share / jnp.where(total > 0, total, 1.0), 0.0)
     else:
         rate = share = jnp.zeros_like(point)
-        power = jnp.zeros(())
-        unit, size = jnp.zeros_like(unit), jnp.full_like(point, whole)
-    # A unit that is zero, or nearly, is as large as it will be.
-    moved = size
+        power, unit = jnp.zeros(()), jnp.zeros_like(unit)
+        size = jnp.full_like(point, whole)
+    moved = size  # a unit that is zero, or nearly, is as large as it will be
     if framed:
         moved = size + length * units.norms(gradient - rate * point, unit)
     # Units that the softmin holds stiffly are seen by what they do to the whole: below

@@ -57,6 +57,6 @@ def passages(right: Float[Array, "5 *kinks"]) -> tuple[Array, Array]:
     since = jnp.where((into == 0) & (looks[0] < 0), 0.0, zero(into, True))
     since = jnp.where(jnp.any(below, axis=0), since, jnp.inf)
     later = ~below & (index > into[None])
-    ends = jnp.any(later, axis=0) & ~below[-1]
+    ends = jnp.any(later, axis=0) & ~below[-1] & jnp.any(below, axis=0)
     until = jnp.where(ends, zero(jnp.argmax(later, axis=0), False), jnp.inf)
     return since.reshape(shape), until.reshape(shape)

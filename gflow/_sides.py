@@ -10,9 +10,13 @@ from ._compile import compiled
 from ._gates import record
 
 
-SLIDES = 64
-"""For how many kinks to slide along there is room at first. Once there are more it
-grows fourfold, and the loop is compiled anew."""
+SLIDES = 16, 64, 128
+"""For how many kinks to slide along there is room at first: so many at least and, in
+networks with kinks behind kinks and in others, at most. Once there are more it grows
+fourfold, and the loop is compiled anew."""
+
+SHARE = 1 / 8
+"""Between these bounds, for this share of all kinks."""
 
 LINEAR = 1e-9
 """How exact the sum of two kink functions must be, to be that of a sum of weights."""
@@ -34,9 +38,11 @@ class Gates(eqx.Module):
     normals: Float[Array, "most weights"]
 
 
-def no_gates(samples: int, kinks: int, weights: int) -> Gates:
-    """Every gate off, and room for `SLIDES` kinks to slide along, if there are any."""
-    most = min(SLIDES, samples * kinks)
+def no_gates(samples: int, kinks: int, weights: int, straight: bool = True) -> Gates:
+    """Every gate off, and room for kinks to slide along, if there are any."""
+    least, deep, wide = SLIDES
+    most = np.clip(int(SHARE * samples * kinks), least, wide if straight else deep)
+    most = min(int(most), samples * kinks)
     return Gates(
         jnp.zeros((samples, kinks), bool),
         jnp.full(most, -1),
@@ -48,7 +54,7 @@ def recorded(field: PyTree, point: Float[Array, " weights"]) -> Gates:
     """The gates at a point; off where $u = 0$. None is slid along."""
     return eqx.tree_at(
         lambda gates: gates.on,
-        no_gates(*field.gates.on.shape, point.size),
+        no_gates(*field.gates.on.shape, point.size, field.straight),
         compiled(_signs)(field, point),
     )
 

@@ -209,6 +209,7 @@ def strengths(
         return slope, each(point, gates)[1]
 
     _, sizes = field.units.assign(point)
+    sizes = jnp.where(sizes > 0, sizes, jnp.max(sizes))  # zero units move as well
     chance = np.random.default_rng(1).normal(size=point.size)
     _, (slope, change) = jax.jvp(both, (point,), (chance * sizes,))
     found = slope / jnp.where(change != 0, change, jnp.inf)

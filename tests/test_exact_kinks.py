@@ -10,7 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gflow import _events, _filippov, _sides
+from gflow import (
+    _events,
+    _filippov,
+    _kept,
+    _passages,
+    _passed,
+    _settled,
+    _sides,
+    _slides,
+)
 from jax.flatten_util import ravel_pytree
 
 
@@ -118,18 +127,21 @@ def test_the_exact_flow_is_that_of_small_steps(name):
 
 
 OTHERS = {
-    "events": (
-        (_events, "MISSED", 0.1), (_events, "SHARP", 1.0), (_events, "LATE", 0.99),
-        (_events, "EARLY", 1e-7), (_events, "SHORTER", 0.3), (_events, "TURNS", 6),
-        (_events, "PAST", 1e-8), (_events, "CLOSE", 1e-10),
-        (_events, "LOOKS", np.linspace(0, 1, 14)),
+    "loop": (
+        (_kept, "MISSED", 0.1), (_kept, "INSIDE", 1.0), (_kept, "SHARP", 1.0),
+        (_kept, "RAMP", 0.5), (_kept, "CUT", 0.5), (_kept, "LAST", 1 - 1e-7),
+        (_passed, "ROUNDS", 2), (_passed, "EARLY", 1e-7), (_passed, "SHORT", 0.3),
+        (_passages, "HALVINGS", 50), (_settled, "ROUNDS", 3), (_settled, "FLAT", 1e-4),
+        (_settled, "ROUNDED", 1e-11), (_passed, "ROUNDED", 1e-11),
+        (_slides, "ROUNDED", 1e-11), (_slides, "LOOKS", 9), (_slides, "OUTSIDE", 1e-9),
+        (_slides, "UNSEEN", 1e7), (_events, "TURNS", 6), (_events, "SHORTER", 0.3),
     ),
     "gates": (
         (_filippov, "APART", 1e-11), (_filippov, "WEAK", 1e-11),
         (_filippov, "BETWEEN", 1e-8), (_filippov, "DEPENDENT", 1e-8),
         (_filippov, "PIVOTS", 9), (_filippov, "ROUNDS", 30),
     ),
-    "room": ((_sides, "SLIDES", 1),),
+    "room": ((_sides, "SLIDES", (1, 1, 1)),),
 }  # fmt: skip
 
 
@@ -151,7 +163,9 @@ def test_other_hidden_numbers_are_the_same_flow(name, monkeypatch):
     expected = losses()
     for room, constant, value in OTHERS[name]:
         monkeypatch.setattr(room, constant, value)
+    jax.clear_caches()  # what is compiled has the numbers of before
     np.testing.assert_allclose(losses(), expected, rtol=0, atol=100 * rtol)
+    jax.clear_caches()
 
 
 def test_small_neurons_stop_where_early_alignment_ends():
@@ -230,14 +244,29 @@ def test_a_sample_lost_for_good_keeps_its_loss():
 
 def test_the_first_of_two_crossings_is_found():
     """Also where u is right again at the end; its side at the start is rounding."""
-    roots = np.array([[0.3, 0.6], [0.05, 0.9], [0.0, 2.0]])
+    roots = np.array([[0.3, 0.6], [0.07, 0.9], [0.0, 2.0], [1.2, 3.0]])
+    fractions = np.linspace(0, 1, 5)[:, None]
+    u = (roots[:, 0] - fractions) * (roots[:, 1] - fractions)
+    since, until = _passages.passages(jnp.asarray(u))
+    expected = np.where(roots < 1, roots, np.inf)
+    np.testing.assert_allclose(since, expected[:, 0], atol=1e-8)
+    np.testing.assert_allclose(until, expected[:, 1], atol=1e-8)
 
-    def u(fractions, some):
-        low, high = roots[some].T
-        return (low - fractions) * (high - fractions)
 
-    looks = np.stack([u(np.full(3, f), np.arange(3)) for f in _events.LOOKS])
-    np.testing.assert_allclose(_events._from(looks, u), roots[:, 0], atol=1e-11)
+def test_attempts_do_not_grow_with_width():
+    """What kinks pass by themselves costs no steps, however many they are."""
+    rng = np.random.default_rng(11)
+    x = rng.normal(size=(15, 6))
+    flow = gflow.GradientFlow(gflow.Logistic(), x, np.sign(x[:, 0] + 0.3 * x[:, 1]))
+    until = gflow.Until(log_margin_scale=25.0)
+    attempts, events = [], []
+    for width in (8, 64):
+        network = two_layers(Units, width, 6, rng, 0.3)
+        curve = gflow.solve(flow, network, until=until, rtol=1e-4, progress=False)
+        attempts.append(curve.stats["steps"] + curve.stats["rejected"])
+        events.append(curve.stats["events"])
+    assert events[1] > 3 * events[0] > 10
+    assert attempts[1] < 2 * attempts[0]
 
 
 def test_gates_are_those_of_the_network():
