@@ -77,7 +77,10 @@ def turned(frame: Frame, s, point, dual, turn, hold: bool) -> Float[Array, " wei
 
     def motion(gates):
         there = with_gates(field, Gates(gates, slides, normals))
-        moved = eqx.tree_at(lambda f: f.field, frame, there)
+        # A unit at rest moves where a gate turns.
+        moved = eqx.tree_at(
+            lambda f: (f.field, f.rest), frame, (there, jnp.zeros_like(frame.rest))
+        )
         return moved.negative_gradient(point, dual)[1]
 
     return jax.jvp(motion, (field.gates.on.astype(float),), (turn,))[1]

@@ -139,6 +139,8 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     noise = ROUNDED * (jnp.abs(rows) @ jnp.abs(pull))
     back = some & ~between & ~left & (speed > noise)
     right = ~jnp.any(wrong) & ~jnp.any(left | back) & (jnp.sum(guess.held) <= room)
+    # Kinks that depend on each other have no multipliers of their own.
+    right = right & jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(s))
     again = wrong & guess.changed
     slides = (guess.slides & ~marked(like, numbers, left)) | again
     slides = slides | marked(like, numbers, back & attracts)

@@ -35,7 +35,7 @@ class Trajectory(eqx.Module):
         stats: `steps`, `rejected`, `failed` (steps whose stages did not converge),
             `gradients` (gradient-equivalents: gradients of the loss on all samples),
             `compile_seconds`, `run_seconds`, `stopped_by` (the level that was met),
-            `events` (how often gates changed) and `slides` (the kinks that are slid
+            `events` (how many kinks were passed) and `slides` (the kinks that are slid
             along at the end).
         field: The polar vector field that was followed.
         steps: The dense output, one entry per step, or `None`.

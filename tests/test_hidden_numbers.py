@@ -6,7 +6,17 @@ import gflow
 import jax
 import numpy as np
 import pytest
-from gflow import Until, _attempt, _drive, _frame, _modes, _rest, _walls, _watch
+from gflow import (
+    Until,
+    _arrival,
+    _attempt,
+    _drive,
+    _frame,
+    _modes,
+    _rest,
+    _walls,
+    _watch,
+)
 
 from benchmarks import any_start
 
@@ -14,7 +24,7 @@ from benchmarks import any_start
 LOSSES = (0.6, 0.43, 0.1)
 VARIATIONS = {
     "rest": [
-        (_frame, "REST", (3e-6, 1e-14)), (_attempt, "WAKE", (3e-4, 1e-13)),
+        (_frame, "REST", (3e-6, 1e-14)), (_arrival, "WAKE", (3e-4, 1e-13)),
         (_frame, "SLOW", 3e2), (_frame, "LARGE", 3e-3),
     ],
     "frames": [

@@ -3,15 +3,17 @@
 import diffrax as dfx
 import equinox as eqx
 import gflow
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
 from curves import curve, distance, problem
-from gflow._attempt import TERM, _arrive
+from gflow._arrival import arrive
+from gflow._attempt import TERM
 from gflow._field import Field, start_of
 from gflow._frame import make_frame
-from gflow._steps import record
+from gflow._steps import FRACTIONS, record
 
 
 RTOL = 1e-6
@@ -32,9 +34,13 @@ def fixed_step(solver, field, point, log_radius, dual, gradient, length):
     end, _, dense, state, result = solver.step(
         TERM, zero, length, point, frame, state, jnp.asarray(True)
     )
-    inside = solver.interpolation_cls(t0=zero, t1=length, **dense).evaluate
-    step, margins, _ = record(frame, inside, length, zero, -jnp.inf, end)
-    there = _arrive(frame, length, end, state.dual, state.slope, margins)
+    inside = solver.interpolation_cls(t0=zero, t1=length, **dense)
+    between = jax.vmap(inside.evaluate)(length * FRACTIONS[1:-1])
+    coordinates = jnp.concatenate([point[None], between, end[None]])
+    sides = jnp.tile(field.gates.on[None], (FRACTIONS.size, 1, 1))
+    duals = jnp.concatenate([inside.dual, state.dual[None]])
+    step, margins = record(frame, length, coordinates, sides, zero, -jnp.inf, duals)
+    there = arrive(frame, length, end, state.dual, state.slope, margins)
     norm = jnp.linalg.norm(there.point)
     quarter = jnp.exp(step.rates / 4) * step.nodes[0]
     length = jnp.linalg.norm(quarter)
