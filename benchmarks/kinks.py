@@ -92,6 +92,29 @@ def start(scale, attempts, rtol=1e-6, most=2e-5):
     return _bench.judged(row, attempts=attempts, error=most)
 
 
+def to_limit(log10_scale=43):
+    """The row of the toy problem: attempts, and its margin against the limit's."""
+    flow, network = toy()
+    end = gflow.Until(log_margin_scale=log10_scale * math.log(10))
+    run = functools.partial(gflow.solve, flow, network, until=end, progress=False)
+    run()
+    seconds, _, curve = _bench.timed(run)
+    margins = curve.map(lambda network: gflow.normalized_margin(flow, network))
+    steps, rejected = curve.stats["steps"], curve.stats["rejected"]
+    row = {
+        "case": f"toy ReLU, R = 1e{log10_scale:g}, against its limit",
+        "steps": steps,
+        "rejected": rejected,
+        "attempts": steps + rejected,
+        "events": curve.stats["events"],
+        "slides": curve.stats["slides"],
+        "error": abs(float(margins[-1]) / float(gflow.limit(flow, curve).margin) - 1),
+        "seconds": seconds,
+        "ok": bool(curve.result == gflow.RESULTS.successful),
+    }
+    return _bench.judged(row, attempts=360, seconds=0.6, error=1e-9)
+
+
 def residuals(flow, curve, elements):
     """Stationarity by JAX's gradient, and by given elements."""
 
@@ -170,6 +193,7 @@ def main(log10_scale=130, figure=None, scales=SCALES):
     starts = [start(scale, asked[scale]) for scale in scales]
     if 1.0 in scales:
         starts.insert(1, start(1.0, 2 * asked[1.0], rtol=1e-8, most=5e-7))
+        starts.append(to_limit())
     starts = [_bench.emit(row) for row in starts]
     _bench.table(starts, STARTS)
     row, drawn = measure(log10_scale)

@@ -94,8 +94,6 @@ def attempt(
     )  # fmt: skip
     slope = solver_state.slope if own else None
     there = arrive(frame, length, end, dual, slope, margins)
-    # A kink that is passed wakes units, and what it does to them is known.
-    there = there._replace(awake=there.awake & ~passed.some)
     scaled = scaled_error(frame, length, there, step, solved.error, tolerance)
     keep, from_, to, _, controller_state, _ = control.adapt_step_size(
         zero, length, jnp.ones(()), jnp.ones(()), frame, scaled * tolerance.rtol,

@@ -112,9 +112,7 @@ def duals_anew(
 
     def anew(s, v, on):
         point = frame.point(s, v)
-        field = with_gates(
-            frame.field, eqx.tree_at(lambda g: g.on, frame.field.gates, on)
-        )
+        field = eqx.tree_at(lambda f: f.gates.on, frame.field, on)
         margins = field.margins(point)
         scale = field.scale(margins, frame.log_radius_at(s))
         return frame.dual_weights(margins, s), field.mild(margins, scale)

@@ -30,7 +30,6 @@ from ._types import Scalar
 FLAT = 1e-6
 """A kink whose direction is so little of its own is left to the rule."""
 
-
 ROUNDS = 12
 """How many guesses are tried; then Filippov's rule is left to the host."""
 
@@ -114,10 +113,8 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
         point = onto_kinks(there, point, numbers)
     unit = point
     if field.polar:
-        unit, log_radius = (
-            point / two_norm(point),
-            log_radius + jnp.log(two_norm(point)),
-        )
+        size = two_norm(point)
+        unit, log_radius = point / size, log_radius + jnp.log(size)
     whole = full_dual(there, there.margins(unit), log_radius, dual)
     rows = kink_rows(there, unit, numbers)
     s, slack = multipliers(there, unit, whole, jnp.where(slides[:, None], rows, 0.0))
