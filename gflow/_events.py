@@ -48,6 +48,6 @@ def decide(run: Run) -> None:
 
 def _alike(one: Carry, other: Carry) -> bool:
     """Whether gates are the same, whatever room there is."""
-    slides = (set(np.asarray(c.gates.slides).tolist()) for c in (one, other))
+    slides = (set(np.asarray(c.gates.slides).ravel().tolist()) for c in (one, other))
     same = bool(jnp.array_equal(one.gates.on, other.gates.on))
     return same and next(slides) == next(slides)

@@ -20,12 +20,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Num, PyTree
 
 from . import _tree
+from ._blocks import Blocks, whole
 from ._flow import AbstractFlow
 from ._gates import Kinks, find_kinks, frozen
 from ._logs import log_mean_exp
 from ._norms import AbstractNorm, L2Norm
 from ._rows import rows_of
-from ._sides import Gates, is_straight, no_gates, recorded
+from ._sides import Gates, blocks_of, is_straight, no_gates, recorded
 from ._switches import switches
 from ._types import Scalar
 from ._units import Units, find_units
@@ -73,6 +74,7 @@ class Field(eqx.Module):
         clock: What `tau` counts, one of `CLOCKS`.
         kinks: What kinks the network has on one sample.
         straight: Whether each $u$ is linear in the weights that it depends on.
+        blocks: Parts of the weights that each kink depends on one of.
         gates: Which sides of its kinks the field is smooth beyond.
         walled: Whether a sample may be lost slowly, as by squared ReLUs.
     """
@@ -88,6 +90,7 @@ class Field(eqx.Module):
     kinks: Kinks = eqx.field(static=True)
     straight: bool = eqx.field(static=True)
     walled: bool = eqx.field(static=True)
+    blocks: Blocks
     gates: Gates
 
     def __init__(self, flow: AbstractFlow, network: PyTree, clock: str, degree: float):
@@ -105,10 +108,12 @@ class Field(eqx.Module):
         slow = self.euclidean and not self.free and self.kinks.count == 0
         self.walled = slow and switches(network, flow.x[0])
         point = jnp.asarray(_tree.vector(network))
-        self.gates = no_gates(flow.samples, self.kinks.count, point.size)
+        self.blocks = whole(point.size, self.kinks.count)
+        self.gates = no_gates(flow.samples, self.kinks.count, self.blocks)
         self.straight = True
         if self.kinks.count > 0:
             self.straight = is_straight(self, point)
+            self.blocks = blocks_of(self, point)
             self.gates = recorded(self, point)
 
     @property

@@ -60,7 +60,7 @@ def mixed_gates(
     sizes = np.linalg.norm(rows, axis=1)
     unit = rows / np.where(sizes > 0, sizes, 1.0)[:, None]
     gates = np.where(old & (sizes > 0), 0.5, was.astype(float))
-    for part in _groups(rows):
+    for part in groups(rows):
         if np.any(new[part]):
             gates[part] = _solve(unit[part], (strength * sizes)[part], force)
     return gates
@@ -151,26 +151,21 @@ def pivoted_gates(
 
 def independent(
     rows: Float[np.ndarray, "kinks weights"],
-) -> tuple[Int[np.ndarray, " some"], Float[np.ndarray, "some weights"]]:
-    """Which rows are independent of those before, and an orthonormal basis of them."""
-    chosen, basis = [], []
-    for part in _groups(rows):
+) -> Int[np.ndarray, " some"]:
+    """Which rows are independent of those before."""
+    chosen = []
+    for part in groups(rows):
         # Each group by itself: units of size 1e-50 must not see rounding of others.
         columns = np.flatnonzero(np.any(rows[part] != 0, axis=0))
         block = rows[np.ix_(part, columns)]
         block = block / np.linalg.norm(block, axis=1, keepdims=True)
-        vectors, triangle = np.linalg.qr(block.T)
+        triangle = np.linalg.qr(block.T, mode="r")
         adds = np.flatnonzero(np.abs(np.diag(triangle)) > DEPENDENT)
-        whole = np.zeros((len(adds), rows.shape[1]))
-        whole[:, columns] = vectors.T[adds]
         chosen.append(part[adds])
-        basis.append(whole)
-    if not chosen:
-        return np.zeros(0, int), rows
-    return np.concatenate(chosen), np.concatenate(basis)
+    return np.concatenate(chosen) if chosen else np.zeros(0, int)
 
 
-def _groups(rows: Float[np.ndarray, "kinks weights"]) -> list[np.ndarray]:
+def groups(rows: Float[np.ndarray, "kinks weights"]) -> list[np.ndarray]:
     """The numbers of rows that are not orthogonal to each other, directly or not."""
     sizes = np.linalg.norm(rows, axis=1)
     unit = rows / np.where(sizes > 0, sizes, 1.0)[:, None]

@@ -25,9 +25,9 @@ class Leaving(NamedTuple):
         missed: What is missed, against the sizes of units.
     """
 
-    left: Bool[Array, " most"]
-    above: Bool[Array, " most"]
-    since: Float[Array, " most"]
+    left: Bool[Array, "blocks room"]
+    above: Bool[Array, "blocks room"]
+    since: Float[Array, "blocks room"]
     missed: Scalar
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from . import _log_time
 from ._carry import strong
+from ._directions import kink_values
 from ._frame import Frame
 from ._kept import MISSED, may_be_kept, share_kept
 from ._lack import Lack
@@ -29,7 +30,6 @@ from ._settled import marked, settled
 from ._sides import Gates
 from ._slides import (
     ROUNDED,
-    kink_values,
     slid,
     term_sizes,
     with_gates,
@@ -164,7 +164,7 @@ def pass_kinks(
     room = jax.lax.cond(
         fine & jnp.any(gates.slides >= 0),
         lambda: jnp.minimum(*room_of(frame, length, end, solved.duals[-1])),
-        lambda: jnp.ones(gates.slides.size),
+        lambda: jnp.ones(gates.slides.shape),
     )
     passed = jax.lax.cond(
         fine & (jnp.any(jnp.isfinite(loop.found.since)) | jnp.any(room < 0)),

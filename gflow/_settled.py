@@ -1,37 +1,44 @@
 r"""Gates at the end of a step whose kinks the flow begins or ends to slide along.
 
-What Filippov's rule asks of gates is checked here for gates that were guessed, and
-that are right but where several kinks have a say together (see `_turns` for these).
+What Filippov's rule asks of gates is checked here for gates that were guessed. What it
+finds wrong is changed, all at once; where that does not make less wrong, one kink at a
+time (for kinks of one layer that is Murty's method for linear complementarity, which
+ends).
+
+References:
+    Júdice and Pires (1994), "A block principal pivoting algorithm for large-scale
+    strictly monotone linear complementarity problems".
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from ._directions import block_rows, directions, kink_values, with_normals
 from ._field import Field, seen_margins, two_norm
 from ._sides import Gates
 from ._slides import (
     ROUNDED,
     free_gradient,
     full_dual,
-    kink_rows,
-    multipliers,
-    one_kink,
-    strengths,
-    unit_rows,
+    multipliers_along,
     with_gates,
     wrong_gates,
 )
 from ._types import Scalar
 
 
-FLAT = 1e-6
-"""A kink whose direction is so little of its own is left to the rule."""
-
-ROUNDS = 12
+ROUNDS = 40
 """How many guesses are tried; then Filippov's rule is left to the host."""
+
+PATIENCE = 3
+"""So many guesses may be no better than the best before, until kinks are changed one at
+a time."""
+
+ONTO = 3
+"""Steps onto kinks that lie behind kinks, by the directions before the first."""
 
 
 class Settled(NamedTuple):
@@ -50,12 +57,16 @@ class _Guess(NamedTuple):
         slides: The kinks that are slid along.
         held: The kinks that are to have $u = 0$: these, and those just left.
         changed: The kinks whose gates have changed.
+        fewest: The fewest kinks that were wrong so far.
+        patience: How many more guesses may be no better.
     """
 
     on: Bool[Array, "samples kinks"]
     slides: Bool[Array, "samples kinks"]
     held: Bool[Array, "samples kinks"]
     changed: Bool[Array, "samples kinks"]
+    fewest: Int[Array, ""]
+    patience: Int[Array, ""]
 
 
 def settled(
@@ -90,35 +101,36 @@ def settled(
         guess, _, count = loop
         return *_tried(field, point, log_radius, dual, guess), count + 1
 
-    none = Settled(field.gates, point, jnp.asarray(False))
-    loop = _Guess(on & ~slides, slides, slides, changed), none, jnp.asarray(0)
+    most, patience = jnp.asarray(on.size + 1), jnp.asarray(PATIENCE)
+    guess = _Guess(on & ~slides, slides, slides, changed, most, patience)
+    loop = guess, Settled(field.gates, point, jnp.asarray(False)), jnp.asarray(0)
     _, found, _ = jax.lax.while_loop(unfinished, again, loop)
     if not field.straight:
         return found
-    rows = kink_rows(field, found.point, found.gates.slides)
-    normals, independent = _orthonormal(rows)
-    gates = Gates(found.gates.on, found.gates.slides, normals)
+    gates, independent = with_normals(field, found.point, found.gates)
     return Settled(gates, found.point, found.right & independent)
 
 
 def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     """The next guess, and what comes of this one."""
-    room, like = field.gates.slides.size, guess.on
-    numbers = jnp.flatnonzero(guess.held.ravel(), size=room, fill_value=-1)
+    like, blocks = guess.on, field.blocks
+    numbers, fits = blocks.numbers(guess.held, field.gates.slides.shape[1])
     some = numbers >= 0
     slides = some & guess.slides.ravel()[numbers]
     none = jnp.zeros_like(field.gates.normals)
     there = with_gates(field, Gates(guess.on, jnp.where(slides, numbers, -1), none))
-    for _ in range(1 if field.straight else 2):
-        point = onto_kinks(there, point, numbers)
+    along = directions(block_rows(there, point, numbers))
+    for _ in range(1 if field.straight else ONTO):
+        point = onto_kinks(there, point, numbers, along)
     unit = point
     if field.polar:
         size = two_norm(point)
         unit, log_radius = point / size, log_radius + jnp.log(size)
-    whole = full_dual(there, there.margins(unit), log_radius, dual)
-    rows = kink_rows(there, unit, numbers)
-    s, slack = multipliers(there, unit, whole, jnp.where(slides[:, None], rows, 0.0))
-    strength = strengths(there, unit, whole, numbers, jnp.clip(s, 0.0, 1.0))
+    margins, pullback = jax.vjp(there.margins, unit)
+    whole = full_dual(there, margins, log_radius, dual)
+    s, slack, strength = multipliers_along(
+        there, unit, whole, numbers, along, pullback(whole)[0], slides
+    )
     attracts = strength <= 0
     # What repels is crossed: both sides lead away, to that on which it moves.
     left = slides & ((s < -slack) | (s > 1 + slack) | ~attracts)
@@ -129,22 +141,42 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     gates = Gates(on, jnp.where(between, numbers, -1), none)
     here = with_gates(field, gates)
     wrong = wrong_gates(here, unit) & ~guess.held
-    pull = jax.vjp(here.margins, unit)[1](whole)[0]
-    along, solve = unit_rows(jnp.where(between[:, None], rows, 0.0))
-    speed = rows @ (pull - solve(along @ pull) @ along)
+    pull = blocks.split(jax.vjp(here.margins, unit)[1](whole)[0])
+    speed = along.along(pull)
+    speed = speed - jnp.einsum("brs,bs->br", along.gram, along.solve(speed, between))
     speed = jnp.where(on.ravel()[numbers], -speed, speed)
-    noise = ROUNDED * (jnp.abs(rows) @ jnp.abs(pull))
+    noise = ROUNDED * jnp.einsum("brd,bd->br", jnp.abs(along.rows), jnp.abs(pull))
     back = some & ~between & ~left & (speed > noise)
-    right = ~jnp.any(wrong) & ~jnp.any(left | back) & (jnp.sum(guess.held) <= room)
+    amiss = wrong | marked(like, numbers, left | back)
     # Kinks that depend on each other have no multipliers of their own.
-    right = right & jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(s))
+    known = jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(s))
+    right = ~jnp.any(amiss) & fits & known
+    count = jnp.sum(amiss)
+    better = count < guess.fewest
+    alone = ~better & (guess.patience == 0)
+    taken = jax.lax.cond(alone, lambda: _last(amiss), lambda: amiss)
+    wrong, chosen = wrong & taken, taken.ravel()[numbers]
+    left, back = left & chosen, back & chosen
     again = wrong & guess.changed
     slides = (guess.slides & ~marked(like, numbers, left)) | again
     slides = slides | marked(like, numbers, back & attracts)
     flips = (wrong & ~guess.changed) | marked(like, numbers, back & ~attracts)
-    on = (on ^ flips) & ~slides
-    new = _Guess(on, slides, guess.held | again, guess.changed | wrong)
+    new = _Guess(
+        on=(on ^ flips) & ~slides,
+        slides=slides,
+        held=guess.held | again,
+        changed=guess.changed | wrong,
+        fewest=jnp.minimum(guess.fewest, count),
+        patience=jnp.where(better, PATIENCE, jnp.maximum(guess.patience - 1, 0)),
+    )
     return new, Settled(gates, point, right)
+
+
+def _last(some: Bool[Array, "samples kinks"]) -> Bool[Array, "samples kinks"]:
+    """Of these kinks the last, as they are numbered."""
+    flat = some.ravel()
+    last = flat.size - 1 - jnp.argmax(flat[::-1])
+    return jnp.zeros_like(flat).at[last].set(True).reshape(some.shape)
 
 
 def marked(like, numbers, some) -> Bool[Array, "samples kinks"]:
@@ -178,28 +210,7 @@ def renewed(field: Field, point, log_radius, dual):
     return margins, dual, free_gradient(field, point, dual), total
 
 
-def onto_kinks(field: Field, point, numbers) -> Float[Array, " weights"]:
+def onto_kinks(field: Field, point, numbers, along) -> Float[Array, " weights"]:
     """The nearest point with $u = 0$ for some kinks, to first order."""
-    rows = kink_rows(field, point, numbers)
-    square = jnp.sum(rows**2, axis=1)
-    size = jnp.sqrt(jnp.where(square > 0, square, 1.0))
-    each = jax.vmap(one_kink, (None, None, 0))
-    off = each(field, point, jnp.maximum(numbers, 0)) / size
-    unit, solve = unit_rows(rows)
-    return point - solve(jnp.where(numbers >= 0, off, 0.0)) @ unit
-
-
-def _orthonormal(rows):
-    """An orthonormal basis of the span of rows, some zero; are they independent?
-
-    By the Cholesky factor, twice: units of size 1e-50 must not see rounding of others.
-    """
-    independent = jnp.asarray(True)
-    for _ in range(2):
-        square = jnp.sum(rows**2, axis=1)
-        rows = rows / jnp.sqrt(jnp.where(square > 0, square, 1.0))[:, None]
-        gram = rows @ rows.T + jnp.diag(jnp.where(square > 0, 0.0, 1.0))
-        factor = jnp.linalg.cholesky(gram)
-        independent = independent & jnp.all(jnp.diag(factor) > FLAT)
-        rows = jax.scipy.linalg.solve_triangular(factor, rows, lower=True)
-    return rows, independent
+    values = jnp.append(kink_values(field, point).ravel(), 0.0)[numbers]
+    return point - field.blocks.joined(along.spread(along.solve(values / along.sizes)))

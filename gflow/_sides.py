@@ -6,17 +6,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from ._blocks import Blocks, find_blocks, whole
 from ._compile import compiled
 from ._gates import record
 
 
-SLIDES = 16, 64, 128
-"""For how many kinks to slide along there is room at first: so many at least and, in
-networks with kinks behind kinks and in others, at most. Once there are more it grows
-fourfold, and the loop is compiled anew."""
+SLIDES = 16, 64
+"""For how many kinks to slide along each block has room at first: so many at least and
+at most. Once there are more it grows, and the loop is compiled anew."""
 
 SHARE = 1 / 8
-"""Between these bounds, for this share of all kinks."""
+"""Between these bounds, for this share of its kinks."""
+ROOM = 2
+"""By this factor the room grows; each time the loop is compiled anew."""
+
+FULL = 0.7
+"""Where so much of it is taken, it grows: the loop tries more kinks than it keeps."""
 
 LINEAR = 1e-9
 """How exact the sum of two kink functions must be, to be that of a sum of weights."""
@@ -30,34 +35,48 @@ class Gates(eqx.Module):
 
     Attributes:
         on: Whether each kink of each sample takes its first branch, where $u > 0$.
-        slides: The kinks that are slid along, $u = 0$, numbered sample by sample; their
-            gates are off. -1 where there are fewer.
+        slides: The kinks that are slid along, $u = 0$, numbered sample by sample, block
+            by block; their gates are off. -1 where there are fewer.
         normals: An orthonormal basis of their $\\nabla u$, if it does not depend on the
             weights; zeros, else and where there are fewer.
     """
 
     on: Bool[Array, "samples kinks"]
-    slides: Int[Array, " most"]
-    normals: Float[Array, "most weights"]
+    slides: Int[Array, "blocks room"]
+    normals: Float[Array, "blocks room most"]
 
 
-def no_gates(samples: int, kinks: int, weights: int, straight: bool = True) -> Gates:
+def no_gates(samples: int, kinks: int, blocks: Blocks) -> Gates:
     """Every gate off, and room for kinks to slide along, if there are any."""
-    least, deep, wide = SLIDES
-    most = np.clip(int(SHARE * samples * kinks), least, wide if straight else deep)
-    most = min(int(most), samples * kinks)
+    most = samples * blocks.kinks.shape[1]
+    room = min(int(np.clip(int(SHARE * most), *SLIDES)), most)
     return Gates(
         jnp.zeros((samples, kinks), bool),
-        jnp.full(most, -1),
-        jnp.zeros((most, weights)),
+        jnp.full((blocks.count, room), -1),
+        jnp.zeros((blocks.count, room, blocks.columns.shape[1])),
     )
+
+
+def with_slides(gates: Gates, blocks: Blocks, slides: Int[np.ndarray, " some"]):
+    """Gates that are slid along some kinks, and room for these; normals are zero."""
+    some = np.zeros(gates.on.size, bool)
+    some[slides] = True
+    some = jnp.asarray(some.reshape(gates.on.shape))
+    room, most = gates.slides.shape[1], gates.on.shape[0] * blocks.kinks.shape[1]
+    fits = False
+    while not fits and room < most:
+        fits = blocks.numbers(some, int(FULL * room))[1]
+        room = room if fits else min(ROOM * room, most)
+    numbers, _ = blocks.numbers(some, room)
+    none = jnp.zeros((blocks.count, room, blocks.columns.shape[1]))
+    return Gates(gates.on, numbers, none)
 
 
 def recorded(field: PyTree, point: Float[Array, " weights"]) -> Gates:
     """The gates at a point; off where $u = 0$. None is slid along."""
     return eqx.tree_at(
         lambda gates: gates.on,
-        no_gates(*field.gates.on.shape, point.size, field.straight),
+        no_gates(*field.gates.on.shape, field.blocks),
         compiled(_signs)(field, point),
     )
 
@@ -85,6 +104,20 @@ def _kink_values(field: PyTree, points):
     on, flow = field.gates.on, field.flow
     each = jax.vmap(lambda point, *a: field.sample(point, *a)[1], (None, 0, 0, 0))
     return jax.vmap(lambda point: each(point, on, flow.x, flow.y))(points)
+
+
+def blocks_of(field: PyTree, point) -> Blocks:
+    """The blocks of a field whose kink functions are linear; else all are one."""
+    sides = field.gates.on.shape
+    if not field.straight:
+        return whole(point.size, sides[1])
+
+    def values(points, on):
+        at = eqx.tree_at(lambda f: f.gates.on, field, on)
+        return compiled(_kink_values)(at, points)
+
+    shapes = [leaf.sizes for leaf in jax.tree.leaves(field.shapes)]
+    return find_blocks(values, sides, shapes)
 
 
 def is_straight(field: PyTree, point) -> bool:

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ._directions import Directions, block_rows, directions, kink_values
 from ._field import Field
 from ._sides import Gates
 from ._types import Scalar
@@ -49,32 +50,6 @@ PASSES = 3
 def with_gates(field: Field, gates: Gates) -> Field:
     """The same flow at other gates."""
     return eqx.tree_at(lambda f: f.gates, field, gates)
-
-
-def kink_values(
-    field: Field, point: Float[Array, " weights"]
-) -> Float[Array, "samples kinks"]:
-    """The function $u$ of each kink, smooth at the gates of the field."""
-    each = jax.vmap(lambda *a: field.sample(point, *a)[1])
-    return each(field.gates.on, field.flow.x, field.flow.y)
-
-
-def one_kink(
-    field: Field, point: Float[Array, " weights"], number: Int[Array, ""]
-) -> Scalar:
-    """The function $u$ of one kink."""
-    sample, kink = jnp.divmod(number, field.kinks.count)
-    on, x, y = (a[sample] for a in (field.gates.on, field.flow.x, field.flow.y))
-    return field.sample(point, on, x, y)[1][kink]
-
-
-def kink_rows(
-    field: Field, point: Float[Array, " weights"], numbers: Int[Array, " some"]
-) -> Float[Array, "some weights"]:
-    r"""$\nabla u$ of some kinks; zeros for a number of -1."""
-    slope = jax.grad(one_kink, argnums=1)
-    rows = jax.vmap(slope, (None, None, 0))(field, point, jnp.maximum(numbers, 0))
-    return jnp.where((numbers >= 0)[:, None], rows, 0.0)
 
 
 def jump_rows(
@@ -118,27 +93,35 @@ def projector(
     field: Field, point: Float[Array, " weights"]
 ) -> Callable[[Float[Array, "*rows weights"]], Float[Array, "*rows weights"]]:
     """What takes from a motion, or from each of several, all that leaves the kinks."""
-    slides, normals = field.gates.slides, field.gates.normals
-    if slides.size == 0:
+    gates, blocks = field.gates, field.blocks
+    if gates.slides.size == 0:
         return lambda vectors: vectors
     if field.straight:
-        return lambda vectors: vectors - (vectors @ normals.T) @ normals
-    rows, solve = unit_rows(kink_rows(field, point, slides))
+
+        def project(vectors):
+            along = jnp.einsum("brd,...bd->...br", gates.normals, blocks.split(vectors))
+            return vectors - blocks.joined(
+                jnp.einsum("brd,...br->...bd", gates.normals, along)
+            )
+
+        return project
+
+    def moving():
+        found = directions(block_rows(field, point, gates.slides))
+        return found.rows[0], jnp.linalg.cholesky(found.gram[0])
+
+    def none():
+        room, most = gates.normals.shape[1:]
+        return jnp.zeros((room, most)), jnp.eye(room)
+
+    rows, factor = jax.lax.cond(jnp.any(gates.slides >= 0), moving, none)
 
     def once(vectors):
-        return vectors - solve((vectors @ rows.T).T).T @ rows
+        along = rows @ jnp.atleast_2d(vectors).T
+        found = jax.scipy.linalg.cho_solve((factor, True), along).T @ rows
+        return vectors - found.reshape(vectors.shape)
 
     return lambda vectors: once(once(vectors))
-
-
-def unit_rows(rows: Float[Array, "some weights"]) -> tuple[Array, Callable]:
-    """Rows of norm one (or zero), and what solves with their Gram matrix."""
-    square = jnp.sum(rows**2, axis=1)
-    some = square > 0
-    rows = rows / jnp.sqrt(jnp.where(some, square, 1.0))[:, None]
-    gram = rows @ rows.T + jnp.where(np.eye(len(rows), dtype=bool), ~some, 0.0)
-    factor = jax.scipy.linalg.cho_factor(gram)
-    return rows, lambda right: jax.scipy.linalg.cho_solve(factor, right)
 
 
 def free_gradient(
@@ -153,44 +136,67 @@ def multipliers(
     field: Field,
     point: Float[Array, " weights"],
     dual: Float[Array, " margins"],
-    rows: Float[Array, "most weights"] | None = None,
-) -> tuple[Float[Array, " most"], Float[Array, " most"]]:
+) -> tuple[Float[Array, "blocks room"], Float[Array, "blocks room"]]:
     r"""The gates that hold the flow on the kinks it slides along, and their slack.
 
     Args:
         field: The flow.
         point: Where all these kinks have $u = 0$.
         dual: $q$, of unseen samples too.
-        rows: $\nabla u$ of these kinks, if it is known.
 
     Returns:
         $s$, 1/2 for none; and how far outside of [0, 1] rounding may put it.
     """
     slides = field.gates.slides
-    some = slides >= 0
-    rows = kink_rows(field, point, slides) if rows is None else rows
-    sizes = jnp.sqrt(jnp.sum(rows**2, axis=1))
-    safe = jnp.where(sizes > 0, sizes, 1.0)
-    unit, solve = unit_rows(rows)
-    _, pullback = jax.vjp(field.margins, point)
-    needed = -solve(unit @ pullback(dual)[0]) / safe
-    s = strength = jnp.zeros(slides.size)
+    found = directions(block_rows(field, point, slides))
+    pull = jax.vjp(field.margins, point)[1](dual)[0]
+    return multipliers_along(field, point, dual, slides, found, pull, slides >= 0)[:2]
+
+
+def multipliers_along(
+    field: Field,
+    point: Float[Array, " weights"],
+    dual: Float[Array, " margins"],
+    numbers: Int[Array, "blocks room"],
+    found: Directions,
+    pull: Float[Array, " weights"],
+    some: Bool[Array, "blocks room"],
+) -> tuple[Array, Array, Array]:
+    r"""The same for some of the kinks that have these numbers and directions.
+
+    Args:
+        field: The flow.
+        point: Where all these kinks have $u = 0$.
+        dual: $q$, of unseen samples too.
+        numbers: Of the kinks; -1 for none.
+        found: Their directions.
+        pull: $J^\top q$, with the gates of these some off.
+        some: Those that are slid along.
+
+    Returns:
+        $s$, its slack, and the strengths of all.
+    """
+    parts = field.blocks.split(pull)
+    needed = -found.solve(found.along(parts), some) / found.sizes
+    s = strength = jnp.zeros(numbers.shape)
+    on = field.gates.on.ravel()[numbers]
     for _ in range(1 if field.straight else PASSES):
-        strength = strengths(field, point, dual, slides, s)
+        mixed = jnp.where(some, jnp.clip(s, 0.0, 1.0), on)
+        strength = strengths(field, point, dual, numbers, mixed)
         s = needed / jnp.where(strength != 0, strength, 1e-300)
     # Rounding in the pull at the weights of each kink, against what its gate does.
-    pulled = jnp.abs(unit) @ jnp.abs(pullback(dual)[0])
-    slack = ROUNDED * pulled / jnp.maximum(jnp.abs(strength) * safe, 1e-300)
-    return jnp.where(some, s, 0.5), OUTSIDE + jnp.minimum(slack, 1.0)
+    pulled = jnp.einsum("brd,bd->br", jnp.abs(found.rows), jnp.abs(parts))
+    slack = ROUNDED * pulled / jnp.maximum(jnp.abs(strength) * found.sizes, 1e-300)
+    return jnp.where(some, s, 0.5), OUTSIDE + jnp.minimum(slack, 1.0), strength
 
 
 def strengths(
     field: Field,
     point: Float[Array, " weights"],
     dual: Float[Array, " margins"],
-    numbers: Int[Array, " some"],
-    s: Float[Array, " some"],
-) -> Float[Array, " some"]:
+    numbers: Int[Array, "*some"],
+    s: Float[Array, "*some"],
+) -> Float[Array, "*some"]:
     r"""$c_k$ of some kinks at $u = 0$, whose gates are $s$ whatever the field has.
 
     Along any direction $\partial_{s_k} \langle q, z \rangle$ changes by $c_k$ times

@@ -4,34 +4,31 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from ._carry import Carry
 from ._compile import compiled
+from ._directions import (
+    block_rows,
+    by_block,
+    directions,
+    kink_rows,
+    kink_values,
+    with_normals,
+)
 from ._field import Field, two_norm
 from ._filippov import independent, mixed_gates, pivoted_gates
 from ._settled import renewed
-from ._sides import Gates
+from ._sides import Gates, with_slides
 from ._slides import (
     ROUNDED,
     full_dual,
     jump_rows,
-    kink_rows,
     multipliers,
-    one_kink,
     projector,
     strengths,
     with_gates,
 )
-
-
-ROOM = 4
-"""By this factor the room for kinks to slide along grows; each time all is compiled
-anew."""
-
-
-FULL = 0.7
-"""Where so much of it is taken, it grows: the loop tries more kinks than it keeps."""
 
 
 def turn(
@@ -47,8 +44,9 @@ def turn(
         numbers: The kinks whose gates are to be decided: at $u = 0$, or slid along.
     """
     point, old = carry.point, np.asarray(field.gates.slides)
-    old = old[old >= 0]
-    here = np.unique(np.concatenate([numbers, old]).astype(int))
+    apart = old[~_beside(field, numbers)]
+    old, apart = old[old >= 0], apart[apart >= 0]
+    here = np.setdiff1d(np.concatenate([numbers, old]).astype(int), apart)
     new, slid = np.isin(here, numbers), np.isin(here, old)
     on = np.asarray(field.gates.on).ravel().copy()
     was = on[here]
@@ -71,12 +69,12 @@ def turn(
         speed, noise = motion(now, between)[0], 0.0
         on[here] = now & ~between
         rows, *_ = _system(field, carry, on, here)
-    chosen, basis = independent(rows[between])
-    gates = _gates(field, on, here[between][chosen], basis)
+    chosen = independent(rows[between])
+    gates = _gates(field, on, np.append(here[between][chosen], apart))
     # Where nothing moves, as in a neuron that has just died, a kink stays at u = 0.
     held = between | (new & (np.abs(speed) <= noise))
-    numbers = padded(here[held], -1)
-    found, length = compiled(_arrival)(with_gates(field, gates), carry, numbers)
+    held = with_slides(gates, field.blocks, np.append(here[held], apart)).slides
+    (found, length), gates = compiled(_arrival)(with_gates(field, gates), carry, held)
     return eqx.tree_at(
         lambda c: (c.gates, c.length, c.point, c.margins, c.dual, c.gradient),
         carry,
@@ -91,21 +89,17 @@ def padded(rows, fill=0.0):
     return np.concatenate([rows, np.full(shape, fill, np.asarray(rows).dtype)])
 
 
-def _gates(field: Field, on, slides, basis=None) -> Gates:
+def _beside(field: Field, numbers) -> Bool[np.ndarray, " blocks"]:
+    """Which blocks have some of these kinks."""
+    asked = np.isin(np.asarray(field.blocks.kinks), numbers % field.kinks.count)
+    return np.any(asked, axis=1)
+
+
+def _gates(field: Field, on, slides) -> Gates:
     """Gates as arrays; there is room for as many slides as before, or more."""
-    most = field.gates.slides.size
-    while len(slides) > FULL * most:
-        most *= ROOM
-    numbers = np.full(most, -1)
-    numbers[: len(slides)] = slides
-    normals = np.zeros((most, field.gates.normals.shape[1]))
-    if field.straight and basis is not None:
-        normals[: len(basis)] = basis
-    return Gates(
-        jnp.asarray(on.reshape(field.gates.on.shape)),
-        jnp.asarray(numbers),
-        jnp.asarray(normals),
-    )
+    on = jnp.asarray(on.reshape(field.gates.on.shape))
+    gates = eqx.tree_at(lambda g: g.on, field.gates, on)
+    return with_slides(gates, field.blocks, slides)
 
 
 def _system(field: Field, carry: Carry, on, here):
@@ -152,6 +146,7 @@ def _speeds(field: Field, carry: Carry, numbers):
     mixed = mixed[:-1].reshape(field.gates.on.shape)
     between = eqx.tree_at(lambda f: f.gates.on, field, mixed)
     rows = kink_rows(between, point, numbers)
+    s, slack = s.ravel(), slack.ravel()
     pull = jax.vjp(field.margins, point)[1](whole)[0]
     motion = projector(field, point)(pull)
     jumps = jump_rows(
@@ -167,14 +162,19 @@ def _speeds(field: Field, carry: Carry, numbers):
 
 def _arrival(field: Field, carry: Carry, held):
     """The point with u = 0 where kinks are held, what holds there, and its clock."""
-    rows = kink_rows(field, carry.point, held)
-    sizes = jnp.sqrt(jnp.sum(rows**2, axis=1))
-    safe = jnp.where(sizes > 0, sizes, 1.0)
-    each = jax.vmap(one_kink, (None, None, 0))
-    off = each(field, carry.point, jnp.maximum(held, 0))
-    off, rows = jnp.where(held >= 0, off, 0.0) / safe, rows / safe[:, None]
-    point = carry.point - rows.T @ (jnp.linalg.pinv(rows @ rows.T, rtol=1e-10) @ off)
+    gates = field.gates
+    along = directions(block_rows(field, carry.point, held))
+    off = jnp.append(kink_values(field, carry.point).ravel(), 0.0)[held] / along.sizes
+    # Of those held some may depend on others.
+    shares = by_block(
+        lambda given: jnp.linalg.pinv(given[0], rtol=1e-10) @ given[1],
+        (along.gram, off),
+    )
+    point = carry.point - field.blocks.joined(along.spread(shares))
     if field.polar:
         point = point / two_norm(point)
+    if field.straight:
+        gates, _ = with_normals(field, point, gates)
+    field = with_gates(field, gates)
     margins, dual, gradient, total = renewed(field, point, carry.log_radius, carry.dual)
-    return (point, margins, dual, gradient), total
+    return ((point, margins, dual, gradient), total), gates

@@ -20,10 +20,11 @@ ROOT = pathlib.Path(gflow.__file__).parent
 ROOMS: tuple[str, ...] = (
     *("_types", "_extras", "_compile", "_checks", "_tree", "_gates", "nn", "data"),
     *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree", "_switches"),
-    *("_rows", "_sides"),
+    *("_rows", "_blocks", "_sides"),
     *(
         "_units",
         "_field",
+        "_directions",
         "_slides",
         "_settled",
         "_filippov",

@@ -19,10 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64, Int
 
+from .._directions import kink_rows, kink_values
 from .._field import Field
 from .._slides import (
-    kink_rows,
-    kink_values,
     multipliers as gates_of,
     slid,
     strengths,
@@ -91,7 +90,7 @@ def crossings(
     margins, pull, rows, s, slack, strength = map(
         np.asarray, _pulls(field, jnp.asarray(theta), jnp.asarray(dual))
     )
-    slides = np.asarray(field.gates.slides)
+    slides = np.asarray(field.gates.slides[0])
     carries = of_samples(field, np.flatnonzero(dual > 0))[slides // field.kinks.count]
     held = np.where(carries, s * strength, 0.0)
     curved = degree * float(dual @ margins)
@@ -155,10 +154,10 @@ def _wrong_or_zero(field, theta):
 def _pulls(field, theta, dual):
     """The pull of the margins and of each kink that is slid along."""
     margins, pullback = jax.vjp(field.margins, theta)
-    pull, slides = pullback(dual)[0], field.gates.slides
+    pull, slides = pullback(dual)[0], field.gates.slides[0]
     if slides.size == 0:
         s = jnp.zeros(0)
         return margins, pull, jnp.zeros((0, theta.size)), s, s, s
     rows = kink_rows(field, theta, slides)
-    s, slack = gates_of(field, theta, dual)
+    s, slack = (found[0] for found in gates_of(field, theta, dual))
     return margins, pull, rows, s, slack, strengths(field, theta, dual, slides, s)

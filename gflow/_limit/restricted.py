@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float, Float64, Int, PyTree
 from scipy.sparse.csgraph import connected_components
 
+from .._blocks import whole
+from .._directions import kink_rows
 from .._field import Field, Gates
-from .._filippov import independent
-from .._slides import kink_rows, with_gates
+from .._filippov import groups
 
 
 class Restricted(eqx.Module):
@@ -83,16 +84,28 @@ def restricted(
     if slides.size > 0:
         asked = (field, jnp.asarray(theta), jnp.asarray(slides))
         rows = np.asarray(eqx.filter_jit(kink_rows)(*asked))
-    normals = independent(rows)[1]
+    normals = orthonormal(rows)
     touched = np.flatnonzero(np.any(normals != 0, axis=0))
-    gates = Gates(field.gates.on, jnp.asarray(slides), jnp.asarray(normals))
+    gates = Gates(field.gates.on, jnp.asarray(slides)[None], jnp.asarray(normals)[None])
+    blocks = whole(theta.size, field.kinks.count)
     return Restricted(
-        field=with_gates(field, gates),
+        field=eqx.tree_at(lambda f: (f.blocks, f.gates), field, (blocks, gates)),
         apart=jnp.asarray(np.setdiff1d(np.arange(theta.size), touched)),
         touched=jnp.asarray(touched),
         basis=jnp.asarray(across(normals[:, touched])),
         weights=theta.size,
     )
+
+
+def orthonormal(
+    rows: Float64[np.ndarray, "some weights"],
+) -> Float64[np.ndarray, "some weights"]:
+    """An orthonormal basis of the span of independent rows, block by block."""
+    basis = np.zeros_like(rows)
+    for part in groups(rows):
+        columns = np.flatnonzero(np.any(rows[part] != 0, axis=0))
+        basis[np.ix_(part, columns)] = np.linalg.qr(rows[np.ix_(part, columns)].T)[0].T
+    return basis
 
 
 def across(

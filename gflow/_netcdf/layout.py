@@ -65,8 +65,11 @@ SCALARS = {
 TURNS = {
     "turn_tau": (("turn",), "clock of the solver where gates of kinks change"),
     "turn_gates": (("turn", "byte"), "the gates from there on, eight to a byte"),
-    "slides": (("slide",), "kinks that are slid along at the end; -1 for none"),
-    "slide_normals": (("slide", "coordinate"), "directions that nothing moves along"),
+    "slides": (("block", "slide"), "kinks that are slid along at the end; -1 for none"),
+    "slide_normals": (
+        ("block", "slide", "coordinate_of_block"),
+        "directions that nothing moves along",
+    ),
 }
 """What is known of kinks, if there are any."""
 
