@@ -60,8 +60,13 @@ def lack_of(frame: Frame, length, solved: Solved, spent) -> Float[Array, "9 weig
 
     def jump(given):
         s, v, dual, spent = given
-        found = turned(frame, s, frame.point(s, v), dual, signs * spent, True)
-        return length * jnp.exp(-frame.sigma * s) * found
+
+        def some():
+            found = turned(frame, s, frame.point(s, v), dual, signs * spent, True)
+            return length * jnp.exp(-frame.sigma * s) * found
+
+        none = jnp.zeros_like(frame.start)
+        return jax.lax.cond(jnp.any(spent != 0), some, lambda: none)
 
     pieces = jax.lax.map(jump, (times, middles, duals, spent))
     return jnp.concatenate([jnp.zeros_like(frame.start)[None], jnp.cumsum(pieces, 0)])

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from . import _log_time
 from ._carry import strong
 from ._directions import kink_values
+from ._field import two_norm
 from ._frame import Frame
 from ._kept import MISSED, may_be_kept, share_kept
 from ._lack import Lack
@@ -41,6 +42,10 @@ from ._types import Scalar
 
 ROUNDS = 4
 """How often a step is solved at most."""
+
+ONTO = 10.0
+"""How far the end may be from the kinks to slide along, in units of the tolerance: what
+the flow does there is all that counts, and this grows with the square of a step."""
 
 EARLY = 1e-6
 """A kink that is passed before this share of a step is passed at its start."""
@@ -269,11 +274,14 @@ def _made_good(frame: Frame, length, loop: _Loop, room) -> Passed:
     def crossed():
         return _with(same, sides[-1]), end, jnp.asarray(True)
 
-    gates, end, fine = jax.lax.cond(unclear, guessed, crossed)
+    gates, onto, fine = jax.lax.cond(unclear, guessed, crossed)
     gates = jax.tree.map(lambda a, b: jnp.where(fine, a, b), gates, same)
-    end = jnp.where(fine, end, points[-1])
-    coordinates = coordinates.at[-1].set(jnp.exp(-frame.sigma * length) * end)
-    share, first = share_kept(frame, loop.lack, loop.change, found.since, leaving, fine)
+    onto = jnp.exp(-frame.sigma * length) * onto
+    # Kinks that nearly depend on each other may be far away.
+    moved = two_norm(frame.weight * (onto - coordinates[-1]))
+    coordinates = coordinates.at[-1].set(jnp.where(fine, onto, coordinates[-1]))
+    missed = jnp.maximum(loop.change, moved * MISSED / ONTO)
+    share, first = share_kept(frame, loop.lack, missed, found.since, leaving, fine)
     stuck = (share < SHORT) & (first < EARLY)
     early = marked(on, same.slides, leaving.since < EARLY) | (found.since < EARLY)
     open_ = off | gone | (found.wrong & jnp.isfinite(found.since))

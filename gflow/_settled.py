@@ -37,6 +37,9 @@ PATIENCE = 3
 """So many guesses may be no better than the best before, until kinks are changed one at
 a time."""
 
+HELD = 2
+"""In a block of all weights so many times more kinks may be held than slid along."""
+
 ONTO = 3
 """Steps onto kinks that lie behind kinks, by the directions before the first."""
 
@@ -59,6 +62,7 @@ class _Guess(NamedTuple):
         changed: The kinks whose gates have changed.
         fewest: The fewest kinks that were wrong so far.
         patience: How many more guesses may be no better.
+        fits: Whether there was room for those held before.
     """
 
     on: Bool[Array, "samples kinks"]
@@ -67,6 +71,7 @@ class _Guess(NamedTuple):
     changed: Bool[Array, "samples kinks"]
     fewest: Int[Array, ""]
     patience: Int[Array, ""]
+    fits: Bool[Array, ""]
 
 
 def settled(
@@ -94,16 +99,17 @@ def settled(
     changed = (on != field.gates.on) | slides
 
     def unfinished(loop):
-        _, found, count = loop
-        return (count == 0) | (~found.right & (count < ROUNDS))
+        guess, found, count = loop
+        return (count == 0) | (~found.right & guess.fits & (count < ROUNDS))
 
     def again(loop):
         guess, _, count = loop
         return *_tried(field, point, log_radius, dual, guess), count + 1
 
     most, patience = jnp.asarray(on.size + 1), jnp.asarray(PATIENCE)
-    guess = _Guess(on & ~slides, slides, slides, changed, most, patience)
-    loop = guess, Settled(field.gates, point, jnp.asarray(False)), jnp.asarray(0)
+    yes, no = jnp.asarray(True), jnp.asarray(False)
+    guess = _Guess(on & ~slides, slides, slides, changed, most, patience, yes)
+    loop = guess, Settled(field.gates, point, no), jnp.asarray(0)
     _, found, _ = jax.lax.while_loop(unfinished, again, loop)
     if not field.straight:
         return found
@@ -114,7 +120,9 @@ def settled(
 def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     """The next guess, and what comes of this one."""
     like, blocks = guess.on, field.blocks
-    numbers, fits = blocks.numbers(guess.held, field.gates.slides.shape[1])
+    room = field.gates.slides.shape[1]
+    held = min(HELD * room, like.size) if blocks.count == 1 else room
+    numbers, fits = blocks.numbers(guess.held, held)
     some = numbers >= 0
     slides = some & guess.slides.ravel()[numbers]
     none = jnp.zeros_like(field.gates.normals)
@@ -138,7 +146,8 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     between = slides & ~left & (s > slack) & (s < 1 - slack)
     beyond = jnp.where(attracts, s > 0.5, s < 0.5)
     on = guess.on | marked(like, numbers, slides & ~between & beyond)
-    gates = Gates(on, jnp.where(between, numbers, -1), none)
+    kept, fit = blocks.numbers(marked(like, numbers, between), room)
+    gates, fits = Gates(on, kept, none), fits & fit
     here = with_gates(field, gates)
     wrong = wrong_gates(here, unit) & ~guess.held
     pull = blocks.split(jax.vjp(here.margins, unit)[1](whole)[0])
@@ -168,6 +177,7 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
         changed=guess.changed | wrong,
         fewest=jnp.minimum(guess.fewest, count),
         patience=jnp.where(better, PATIENCE, jnp.maximum(guess.patience - 1, 0)),
+        fits=fits,
     )
     return new, Settled(gates, point, right)
 

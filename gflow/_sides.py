@@ -20,7 +20,7 @@ SHARE = 1 / 8
 ROOM = 2
 """By this factor the room grows; each time the loop is compiled anew."""
 
-FULL = 0.7
+FULL = 0.9
 """Where so much of it is taken, it grows: the loop tries more kinks than it keeps."""
 
 LINEAR = 1e-9
@@ -57,7 +57,9 @@ def no_gates(samples: int, kinks: int, blocks: Blocks) -> Gates:
     )
 
 
-def with_slides(gates: Gates, blocks: Blocks, slides: Int[np.ndarray, " some"]):
+def with_slides(
+    gates: Gates, blocks: Blocks, slides: Int[np.ndarray, " some"], least: int = 0
+) -> Gates:
     """Gates that are slid along some kinks, and room for these; normals are zero."""
     some = np.zeros(gates.on.size, bool)
     some[slides] = True
@@ -65,7 +67,7 @@ def with_slides(gates: Gates, blocks: Blocks, slides: Int[np.ndarray, " some"]):
     room, most = gates.slides.shape[1], gates.on.shape[0] * blocks.kinks.shape[1]
     fits = False
     while not fits and room < most:
-        fits = blocks.numbers(some, int(FULL * room))[1]
+        fits = room >= least and blocks.numbers(some, int(FULL * room))[1]
         room = room if fits else min(ROOM * room, most)
     numbers, _ = blocks.numbers(some, room)
     none = jnp.zeros((blocks.count, room, blocks.columns.shape[1]))

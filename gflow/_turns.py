@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
+from ._attempt import STUCK
 from ._carry import Carry
 from ._compile import compiled
 from ._directions import (
@@ -18,7 +19,7 @@ from ._directions import (
 )
 from ._field import Field, two_norm
 from ._filippov import independent, mixed_gates, pivoted_gates
-from ._settled import renewed
+from ._settled import renewed, settled
 from ._sides import Gates, with_slides
 from ._slides import (
     ROUNDED,
@@ -29,6 +30,10 @@ from ._slides import (
     strengths,
     with_gates,
 )
+
+
+AT_LEAST = 2
+"""Room for so many times the kinks in question, where guesses are tried again."""
 
 
 def turn(
@@ -62,6 +67,9 @@ def turn(
         speed = rows @ (force + (s * strength) @ rows)
         noise = ROUNDED * np.abs(rows) @ np.abs(force)
     else:
+        found = _with_room(field, carry, numbers)
+        if found is not None:
+            return found
         motion = _motion(field, carry, on, here)
         above = motion(was, slid)[2] > 0.5
         start = np.where(new, np.where(slid, above, ~was), was)
@@ -73,7 +81,39 @@ def turn(
     gates = _gates(field, on, np.append(here[between][chosen], apart))
     # Where nothing moves, as in a neuron that has just died, a kink stays at u = 0.
     held = between | (new & (np.abs(speed) <= noise))
-    held = with_slides(gates, field.blocks, np.append(here[held], apart)).slides
+    return _arrived(field, carry, gates, np.append(here[held], apart))
+
+
+def _with_room(
+    field: Field, carry: Carry, numbers: Int[np.ndarray, " kinks"]
+) -> Carry | None:
+    """The same by guesses, as within the loop but with more room; None if all fail."""
+    gates = field.gates
+    old = np.asarray(gates.slides)
+    old, on = old[old >= 0], np.asarray(gates.on).copy()
+    held = old
+    if int(carry.status) == STUCK:  # all are at $u = 0$
+        held = np.union1d(old, numbers)
+    on.ravel()[np.setdiff1d(numbers, held)] ^= True
+    slides = np.isin(np.arange(on.size), held).reshape(on.shape)
+    least = max(AT_LEAST * (len(old) + len(numbers)), gates.slides.size)
+    roomy = with_slides(gates, field.blocks, old, least)
+    found = compiled(settled)(
+        with_gates(field, roomy), carry.point, carry.log_radius, carry.dual,
+        jnp.asarray(on), jnp.asarray(slides),
+    )  # fmt: skip
+    if not found.right:
+        return None
+    kept = np.asarray(found.gates.slides)
+    on = np.asarray(found.gates.on).ravel().copy()
+    gates = _gates(field, on, kept[kept >= 0])
+    carry = eqx.tree_at(lambda c: c.point, carry, found.point)
+    return _arrived(field, carry, gates, kept[kept >= 0])
+
+
+def _arrived(field: Field, carry: Carry, gates: Gates, held) -> Carry:
+    """The carry at new gates, with $u = 0$ for some kinks."""
+    held = with_slides(gates, field.blocks, held).slides
     (found, length), gates = compiled(_arrival)(with_gates(field, gates), carry, held)
     return eqx.tree_at(
         lambda c: (c.gates, c.length, c.point, c.margins, c.dual, c.gradient),

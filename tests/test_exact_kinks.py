@@ -20,6 +20,7 @@ from gflow import (
     _settled,
     _sides,
     _slides,
+    _turns,
 )
 from jax.flatten_util import ravel_pytree
 
@@ -136,8 +137,9 @@ OTHERS = {
         (_kept, "RAMP", 0.5), (_kept, "CUT", 0.5), (_kept, "LAST", 1 - 1e-7),
         (_passed, "MISSED", 0.1), (_passed, "ROUNDS", 2), (_passed, "EARLY", 1e-7),
         (_passed, "SHORT", 0.3),
-        (_passages, "HALVINGS", 50), (_settled, "ROUNDS", 3), (_settled, "PATIENCE", 1), (_directions, "FLAT", 1e-4),
-        (_settled, "ONTO", 5), (_settled, "ROUNDED", 1e-11), (_passed, "ROUNDED", 1e-11),
+        (_passed, "ONTO", 3.0), (_passages, "HALVINGS", 50), (_settled, "ROUNDS", 9),
+        (_settled, "PATIENCE", 1), (_settled, "ONTO", 5), (_settled, "ROUNDED", 1e-11),
+        (_directions, "FLAT", 1e-4), (_passed, "ROUNDED", 1e-11),
         (_slides, "ROUNDED", 1e-11), (_slides, "LOOKS", 9), (_slides, "OUTSIDE", 1e-9),
         (_slides, "UNSEEN", 1e7), (_events, "TURNS", 6), (_events, "SHORTER", 0.3),
     ),
@@ -147,8 +149,8 @@ OTHERS = {
         (_filippov, "PIVOTS", 9), (_filippov, "ROUNDS", 30),
     ),
     "room": (
-        (_sides, "SLIDES", (1, 1)), (_sides, "SHARE", 1 / 40), (_sides, "FULL", 0.9),
-        (_sides, "ROOM", 3),
+        (_sides, "SLIDES", (1, 1)), (_sides, "SHARE", 1 / 40), (_sides, "FULL", 0.6),
+        (_settled, "HELD", 1), (_sides, "ROOM", 3), (_turns, "AT_LEAST", 1),
     ),
 }  # fmt: skip
 

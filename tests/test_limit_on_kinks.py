@@ -137,7 +137,7 @@ def held_too(run, limit, samples):
     kink = int(np.argmin(u))
 
     def add(slides):
-        slides[np.argmin(slides)] = kink
+        slides.ravel()[np.argmin(slides)] = kink
         return slides
 
     def turn(on):
