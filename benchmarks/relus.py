@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import _bench
 
 
-WIDTHS = (16, 64, 256)
+WIDTHS = (16, 64, 256, 1024)
 COMPARED = 64
 """Up to this width the error is measured."""
 COLUMNS = ("case", "weights", "steps", "rejected", "events", "slides", "margin")

@@ -310,3 +310,26 @@ def test_a_curve_on_kinks_comes_back_from_its_file(tmp_path):
     for name in ("on", "slides", "normals"):
         here, there = (getattr(c.field.gates, name) for c in (found, curve))
         assert np.array_equal(here, there)
+
+
+def test_a_deep_flow_stays_on_the_kinks_that_it_slides_along():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(14, 4))
+    y = np.sign(x[:, 0] * x[:, 1] + 0.2)
+    flow = gflow.GradientFlow(gflow.Logistic(), x, y)
+    network = gflow.nn.MLP(4, (8, 6), key=jax.random.key(1))
+    until, margins = gflow.Until(log_margin_scale=60.0), []
+    for rtol in (1e-4, 1e-6):
+        curve = gflow.solve(flow, network, until=until, rtol=rtol, progress=False)
+        found = curve.map(lambda network: gflow.normalized_margin(flow, network))
+        margins.append(found[-1])
+        slides = np.asarray(curve.field.gates.slides)
+        sample, kink = np.divmod(slides[slides >= 0], 14)
+        first, second = (np.asarray(w[-1]) for w in curve.direction.weights[:2])
+        h = np.maximum(x @ first.T, 0)
+        behind = kink >= 8
+        sample, kink = sample[behind], kink[behind] - 8
+        assert len(kink) > 3  # else nothing is shown
+        u, terms = h @ second.T, h @ np.abs(second.T)
+        assert np.all(np.abs(u[sample, kink]) <= rtol * terms[sample, kink])
+    assert abs(margins[0] / margins[1] - 1) < 1e-3

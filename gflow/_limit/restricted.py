@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from .._blocks import whole
 from .._directions import kink_rows
 from .._field import Field, Gates
-from .._filippov import groups
+from .._filippov import groups, independent
 
 
 class Restricted(eqx.Module):
@@ -84,7 +84,7 @@ def restricted(
     if slides.size > 0:
         asked = (field, jnp.asarray(theta), jnp.asarray(slides))
         rows = np.asarray(eqx.filter_jit(kink_rows)(*asked))
-    normals = orthonormal(rows)
+    normals = orthonormal(rows[np.sort(independent(rows))])
     touched = np.flatnonzero(np.any(normals != 0, axis=0))
     gates = Gates(field.gates.on, jnp.asarray(slides)[None], jnp.asarray(normals)[None])
     blocks = whole(theta.size, field.kinks.count)

@@ -1,0 +1,85 @@
+"""Blocks of weights against the derivatives of each kink function."""
+
+import equinox as eqx
+import gflow
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gflow._directions import block_rows, kink_values
+from gflow._field import Field
+from gflow._sides import with_slides
+from gflow._slides import with_gates
+
+
+class Columns(eqx.Module):
+    """A matrix the other way round, a bias, perhaps pairs of neurons that compete."""
+
+    w: jax.Array
+    b: jax.Array
+    a: jax.Array
+    paired: bool = eqx.field(static=True)
+
+    def __call__(self, x):
+        h = jax.nn.relu(x @ self.w + self.b)
+        return self.a @ (jnp.maximum(h[::2], h[1::2]) if self.paired else h)
+
+
+def columns(key, paired=False):
+    shapes = (8, 10), (10,), (5 if paired else 10,)
+    return Columns(*(jax.random.normal(key, shape) for shape in shapes), paired)
+
+
+def pairs(key):
+    return columns(key, paired=True)
+
+
+# Networks of inputs of shape (8,), and how many blocks they have.
+NETWORKS = {
+    "neurons": (lambda key: gflow.nn.MLP(8, (9,), key=key), 9),
+    "columns": (columns, 10),
+    "pairs": (pairs, 1),
+    "filters": (lambda key: gflow.nn.ConvNet((2, 4), (4,), key=key), 4),
+    "of Equinox": (lambda key: eqx.nn.MLP(8, "scalar", 7, 1, key=key), 7),
+    "deep": (lambda key: gflow.nn.MLP(8, (5, 4), key=key), 1),
+}
+
+
+@eqx.filter_jit
+def derivatives(field, point):
+    """Those of all kink functions."""
+    return jax.jacrev(lambda p: kink_values(field, p).ravel())(point)
+
+
+by_block = eqx.filter_jit(lambda *at: apart(block_rows(*at)))
+
+
+def apart(rows):
+    """Each row by itself, zero in other blocks."""
+    blocks, room, most = rows.shape
+    found = jnp.eye(blocks)[:, None, :, None] * rows[:, :, None]
+    return found.reshape(blocks * room, blocks, most)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_each_kink_depends_on_the_weights_of_its_block(name, seed):
+    make, count = NETWORKS[name]
+    rng = np.random.default_rng(seed)
+    network, x = make(jax.random.key(seed)), rng.normal(size=(3, 8))
+    flow = gflow.GradientFlow(gflow.Logistic(), x, np.array([1, -1, 1]))
+    field = Field(flow, network, "loss", np.nan)
+    blocks, sides = field.blocks, field.gates.on.shape
+    assert blocks.count == count
+    numbers = np.sort(rng.choice(sides[0] * sides[1], 8, replace=False))
+    for _ in range(3):
+        on = jnp.asarray(rng.random(sides) < 0.5)
+        at = with_gates(field, eqx.tree_at(lambda g: g.on, field.gates, on))
+        point = jnp.asarray(rng.normal(size=blocks.places.size))
+        exact = derivatives(at, point)
+        slides = with_slides(at.gates, blocks, numbers).slides
+        rows = np.asarray(blocks.joined(by_block(at, point, slides)))
+        assert sorted(np.asarray(slides)[np.asarray(slides) >= 0]) == list(numbers)
+        for number, row in zip(np.asarray(slides).ravel(), rows, strict=True):
+            expected = exact[number] if number >= 0 else np.zeros_like(row)
+            np.testing.assert_allclose(row, expected, rtol=1e-12, atol=1e-12)
