@@ -108,7 +108,8 @@ def find_blocks(
     sizes = [int(np.prod(shape)) for shape in shapes]
     ends = np.cumsum([0, *sizes])
     random = np.random.default_rng(0)
-    draws = [random.random(sides) < 0.5 for _ in range(max(4, -(-LOOKS // samples)))]
+    count = max(4, -(-LOOKS // samples))
+    draws = [np.ones(sides, bool)] + [random.random(sides) < 0.5 for _ in range(count)]
     part, edges, count = np.zeros(ends[-1], int), [], 0
     for shape, start, end in zip(shapes, ends[:-1], ends[1:], strict=True):
         # By rows of this array, if no kink depends on more than one; else by columns.
@@ -152,7 +153,8 @@ def _links(values, draws, index, start, end, weights):
     links = set()
     for on in draws:
         one, other = np.asarray(values(jnp.asarray(points), jnp.asarray(on)))
-        sample, kink = np.nonzero(np.abs(one) > 1e-12 * np.max(np.abs(one), initial=0))
+        most = np.max(np.abs(one), axis=0, keepdims=True)  # each kink has its own unit
+        sample, kink = np.nonzero(np.abs(one) > 1e-12 * most)
         one, other = one[sample, kink], other[sample, kink]
         ratio = other / one
         near = np.clip(np.searchsorted(code[order], ratio), 1, len(code) - 1)

@@ -83,3 +83,33 @@ def test_each_kink_depends_on_the_weights_of_its_block(name, seed):
         for number, row in zip(np.asarray(slides).ravel(), rows, strict=True):
             expected = exact[number] if number >= 0 else np.zeros_like(row)
             np.testing.assert_allclose(row, expected, rtol=1e-12, atol=1e-12)
+
+
+class Faint(eqx.Module):
+    """Of two neurons the second is seen through a constant."""
+
+    w: jax.Array
+    a: jax.Array
+    share: float = eqx.field(static=True)
+
+    def __call__(self, x):
+        return self.a @ jax.nn.relu(jnp.array([1.0, self.share]) * (self.w @ x))
+
+
+@pytest.mark.parametrize("share", [1.0, 1e-14, 1e14])
+def test_the_units_of_a_kink_do_not_matter(share):
+    rng = np.random.default_rng(3)
+    network = Faint(*map(jnp.asarray, (rng.normal(size=(2, 3)), np.ones(2))), share)
+    flow = gflow.GradientFlow(
+        gflow.Logistic(), rng.normal(size=(4, 3)), np.ones(4, int)
+    )
+    assert Field(flow, network, "loss", np.nan).blocks.count == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_narrowest_deep_network_is_not_straight(seed):
+    network = gflow.nn.MLP(2, (1, 1), key=jax.random.key(seed))
+    flow = gflow.GradientFlow(gflow.Logistic(), np.ones((1, 2)), np.array([1]))
+    field = Field(flow, network, "loss", np.nan)
+    assert field.kinks.count == 2
+    assert not field.straight

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gflow import (
+    _blocks,
     _directions,
     _events,
     _filippov,
@@ -151,6 +152,9 @@ OTHERS = {
     "room": (
         (_sides, "SLIDES", (1, 1)), (_sides, "SHARE", 1 / 40), (_sides, "FULL", 0.6),
         (_settled, "HELD", 1), (_sides, "ROOM", 3), (_turns, "AT_LEAST", 1),
+    ),
+    "one block": (
+        (_blocks, "PADDED", 0), (_directions, "AT_ONCE", 5),  # no blocks: all at once
     ),
 }  # fmt: skip
 

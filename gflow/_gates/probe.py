@@ -17,7 +17,9 @@ from .lines import Lines
 from .plan import Plan, can_be_smooth
 
 
-LINES = 4
+LINES, MORE_LINES = 4, 32
+"""As many as the second where on the first some u never changes its sign: that of a
+single neuron may not."""
 TIMES = 9
 """Places on each line where signs are read."""
 PROBES = 4
@@ -88,7 +90,11 @@ def smooth_groups(plan: Plan, values: list[Array], weights: Sequence[bool]) -> s
         return set()
     smooth: set[int] = set()
     together: list[tuple[int, frozenset[int]]] = []
-    for group, changes in _changes(lines, sorted(names)).items():
+    found = _changes(lines, sorted(names))
+    if not all(found.values()):
+        lines = Lines(plan, values, weights, MORE_LINES)
+        found = _changes(lines, sorted(names))
+    for group, changes in found.items():
         if not changes:  # a guard, as against division by zero: it is as it is
             smooth.add(group)
             continue
@@ -117,7 +123,7 @@ def _changes(lines: Lines, groups: list[int]) -> dict[int, list[Change]]:
     rng = np.random.default_rng(2)
     times = np.linspace(0.0, 1.0, TIMES).tolist()
     signs = np.stack(
-        [[lines.look(line, t) > 0 for t in times] for line in range(LINES)]
+        [[lines.look(line, t) > 0 for t in times] for line in range(len(lines.lengths))]
     )
     changes = signs[:, 1:] != signs[:, :-1]
     found = {}
@@ -125,7 +131,7 @@ def _changes(lines: Lines, groups: list[int]) -> dict[int, list[Change]]:
         (kinks,) = np.nonzero(lines.groups == group)
         each_line = [
             rng.permutation(np.argwhere(changes[line][:, kinks])).tolist()
-            for line in range(LINES)
+            for line in range(len(signs))
         ]
         found[group] = [
             Change(int(kinks[kink]), line, times[time], times[time + 1])
