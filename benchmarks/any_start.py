@@ -61,12 +61,6 @@ def solved(flow, network, until, rtol):
 
 def row_of(case, curve, seconds, miss, unit, **limits):
     """The row of one case."""
-    result = next(
-        name
-        for name in ("successful", "critical_point", "unresolved", "out_of_steps",
-                     "step_underflow", "vanishing")
-        if bool(getattr(gflow.RESULTS, name) == curve.result)
-    )  # fmt: skip
     row = {
         "case": case,
         "attempts": curve.stats["steps"] + curve.stats["rejected"],
@@ -75,7 +69,7 @@ def row_of(case, curve, seconds, miss, unit, **limits):
         "unit": unit,
         "seconds": seconds,
         "log_t": float(curve.log_t[-1]),
-        "result": result,
+        "result": curve.result.name,
         "ok": result == "successful",
     }
     return _bench.emit(_bench.judged(row, **limits))
@@ -130,7 +124,7 @@ def modes(depth, scale, goals=(4.0, 2.5, 1.5, 1.0), rotated=False, rtol=1e-6):
 
     def learned(samples, k):
         product = np.eye(n)[None]
-        for weight in samples.networks.weights:
+        for weight in samples.network.weights:
             product = np.asarray(weight) @ product
         return np.einsum("i,tij,j->t", left[:, k], product, right[:, k]) - goals[k] / 2
 
@@ -239,7 +233,7 @@ def diagonal(scale, loss="square", rtol=1e-8, samples=5, features=8, log_t=None)
         rtol=1e-12, atol=1e-13,
     )  # fmt: skip
     exact = (scale**2 * np.sinh(2 * found.y)).T
-    got = curve.at(log_t=np.log(times)).networks
+    got = curve.at(log_t=np.log(times)).network
     miss = np.abs(np.asarray(got.u * got.v) - exact)
     error = np.max(miss) / np.max(np.abs(exact)) / rtol
     case = f"diagonal x {scale:g}, {loss} loss, rtol {rtol:g}"

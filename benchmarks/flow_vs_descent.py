@@ -33,7 +33,7 @@ from benchmarks import _bench
 
 FIGURE = Path(__file__).parent / "figures" / "flow_vs_descent.png"
 FLOW, WHOLE = FLOWS = ("gflow", "gflow, on to its limit")
-Curve = gflow.Trajectory | gflow.Descent
+Curve = gflow.Trajectory | gflow.descent.Descent
 FIXED = "gradient descent, fixed step"
 SCALED = "loss-scaled, as Lyu and Li"
 SHRINKING = "loss-scaled, never raised"
@@ -80,25 +80,25 @@ def main(
 
     part, whole = follow(flow, network, log_t, log10_end, rtol)
     curves: dict[str, Curve] = {FLOW: part, WHOLE: whole}
-    limit = last(whole)
+    limit = whole[-1].direction
     rows = [
-        row(flow, name, curve, limit, curve.result == gflow.RESULTS.successful)
+        row(name, curve, limit, curve.result == gflow.RESULTS.successful)
         for name, curve in ((FLOW, part), (WHOLE, whole))
     ]
     budget = round(part.stats["gradients"])
     step, seconds = largest_stable_step(flow, network, budget)
     methods = {
-        FIXED: gflow.GradientDescent(step),
-        SCALED: gflow.LossScaledDescent(),
-        SHRINKING: gflow.LossScaledDescent(growth=1.0),
+        FIXED: gflow.descent.GradientDescent(step),
+        SCALED: gflow.descent.LossScaledDescent(),
+        SHRINKING: gflow.descent.LossScaledDescent(growth=1.0),
     }
     for name, method in methods.items():
         compiling = seconds if name == FIXED else 0.0
         for gradients in (budget, more * budget):
-            curve = curves[name] = gflow.descend(
+            curve = curves[name] = gflow.descent.descend(
                 flow, network, method=method, gradients=gradients
             )
-            found = row(flow, name, curve, limit, np.isfinite(curve.log_loss[-1]))
+            found = row(name, curve, limit, np.isfinite(curve.log_loss[-1]))
             compiling = max(compiling, found["compile_seconds"])
             rows.append(found | {"compile_seconds": compiling})
 
@@ -127,7 +127,7 @@ def follow(flow, network, log_t, log10_end, rtol):
             flow, network, until=gflow.Until(log_t=log_t), rtol=rtol,
             progress=False, checkpoint=path,
         )  # fmt: skip
-        return part, gflow.resume(path, until=end, progress=False)
+        return part, gflow.resume(path, flow, network, until=end, progress=False)
 
 
 def largest_stable_step(flow, network, gradients):
@@ -137,8 +137,8 @@ def largest_stable_step(flow, network, gradients):
     """
     stable, seconds = math.nan, 0.0
     for step in STEPS:
-        method = gflow.GradientDescent(step)
-        curve = gflow.descend(flow, network, method=method, gradients=gradients)
+        method = gflow.descent.GradientDescent(step)
+        curve = gflow.descent.descend(flow, network, method=method, gradients=gradients)
         seconds = max(seconds, curve.stats["compile_seconds"])
         if not np.all(np.diff(curve.log_loss) < 0):
             break
@@ -146,21 +146,16 @@ def largest_stable_step(flow, network, gradients):
     return stable, seconds
 
 
-def last(curve):
-    """The network of norm one at the end."""
-    return jax.tree.map(lambda leaf: leaf[-1], curve.direction)
-
-
-def measures(flow, curve, limit):
+def measures(curve, limit):
     """The normalized margin, and the angle to the limit in degrees, all along."""
-    margin = curve.map(lambda network: gflow.normalized_margin(flow, network))
-    angle = curve.map(lambda network: gflow.rotation(network, limit))
+    margin = curve.map(gflow.margins.normalized)
+    angle = curve.map(lambda point: gflow.paths.rotation(point, limit))
     return np.asarray(margin), np.degrees(np.asarray(angle))
 
 
-def row(flow, name, curve, limit, ok):
+def row(name, curve, limit, ok):
     """The row of one case: error, work and success."""
-    end = last(curve)
+    end = curve[-1]
     return {
         "method": name,
         "gradients": round(curve.stats["gradients"]),
@@ -168,8 +163,8 @@ def row(flow, name, curve, limit, ok):
         "compile_seconds": curve.stats["compile_seconds"],
         "log_t": float(curve.log_t[-1]),
         "log10_loss": float(curve.log_loss[-1]) / math.log(10),
-        "normalized_margin": float(gflow.normalized_margin(flow, end)),
-        "angle_degrees": math.degrees(gflow.rotation(end, limit)),
+        "normalized_margin": float(gflow.margins.normalized(end)),
+        "angle_degrees": math.degrees(gflow.paths.rotation(end, limit)),
         "ok": bool(ok),
     }
 
@@ -202,7 +197,7 @@ def draw(flow, curves, budget, limit, data):
         if name not in FLOWS:
             same = np.searchsorted(np.asarray(curve.gradients), budget, "right") - 1
         square = {"marker": "s", "ms": 9, "mew": 2, "mec": color, "zorder": 4}
-        both = measures(flow, curve, limit)
+        both = measures(curve, limit)
         if name == WHOLE:
             frame(axes, log_t, *both)
         for ax, values in zip(axes, both, strict=True):

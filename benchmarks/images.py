@@ -62,7 +62,7 @@ def measure(samples, channels, width, rtol, log_t):
         "failed": curve.stats["failed"],
         "gradients": curve.stats["gradients"],
         "log_t": float(curve.log_t[-1]),
-        "normalized_margin": float(last(curve, gflow.normalized_margin)),
+        "normalized_margin": float(gflow.margins.normalized(curve[-1])),
         "alignment": float(aligned(flow, curve)[-1]),
         "smallest_increase": float(np.min(np.diff(margins))),
         "compile_seconds": curve.stats["compile_seconds"],
@@ -72,25 +72,14 @@ def measure(samples, channels, width, rtol, log_t):
     return row, moments
 
 
-def last(curve, quantity):
-    """A quantity of flow and network at the end."""
-    return curve.map(lambda network: quantity(curve.field.flow, network))[-1]
-
-
 def aligned(flow, curve):
     """The alignment at every sample."""
-    return curve.map(
-        lambda network, rho, q: gflow.alignment(flow, network, rho, q),
-        curve.log_radius, curve.weights,
-    )  # fmt: skip
+    return curve.map(gflow.kkt.alignment)
 
 
 def smoothed(flow, curve):
     """The logarithm of the smoothed margin, where it is positive."""
-    margins = curve.map(
-        lambda network, rho: gflow.smoothed_margin(flow, network, rho),
-        curve.log_radius,
-    )
+    margins = curve.map(gflow.margins.smoothed)
     margins = np.asarray(margins)
     return np.log(margins[margins > 0])
 
@@ -100,7 +89,7 @@ def draw(moments):
     flow = moments.field.flow
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    margins = moments.map(lambda network: gflow.normalized_margin(flow, network))
+    margins = moments.map(gflow.margins.normalized)
     gflow.plot.over_time(moments, 1e4 * np.asarray(margins), ax=left)
     left.axhline(0, color="0.7", lw=0.8, zorder=0)
     left.set_title(r"Normalized margin, in units of $10^{-4}$", loc="left")

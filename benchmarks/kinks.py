@@ -99,7 +99,7 @@ def to_limit(log10_scale=43):
     run = functools.partial(gflow.solve, flow, network, until=end, progress=False)
     run()
     seconds, _, curve = _bench.timed(run)
-    margins = curve.map(lambda network: gflow.normalized_margin(flow, network))
+    margins = curve.map(gflow.margins.normalized)
     steps, rejected = curve.stats["steps"], curve.stats["rejected"]
     row = {
         "case": f"toy ReLU, R = 1e{log10_scale:g}, against its limit",
@@ -108,23 +108,17 @@ def to_limit(log10_scale=43):
         "attempts": steps + rejected,
         "events": curve.stats["events"],
         "slides": curve.stats["slides"],
-        "error": abs(float(margins[-1]) / float(gflow.limit(flow, curve).margin) - 1),
+        "error": abs(float(margins[-1]) / float(gflow.limit(curve).margin) - 1),
         "seconds": seconds,
         "ok": bool(curve.result == gflow.RESULTS.successful),
     }
     return _bench.judged(row, attempts=360, seconds=0.6, error=1e-9)
 
 
-def residuals(flow, curve, elements):
-    """Stationarity by JAX's gradient, and by given elements."""
-
-    def both(network, log_radius, weights, element):
-        one_sided = gflow.kkt_residual(flow, network, log_radius, weights)
-        shortest = gflow.kkt_residual(flow, network, log_radius, weights, element)
-        return one_sided.stationarity, shortest.stationarity
-
-    found = curve.map(both, curve.log_radius, curve.weights, elements)
-    return [np.asarray(array) for array in found]
+def both(point, element):
+    """Stationarity by JAX's gradient, and by a given element."""
+    one_sided, shortest = gflow.kkt.residual(point), gflow.kkt.residual(point, element)
+    return one_sided.stationarity, shortest.stationarity
 
 
 def measure(log10_scale):
@@ -132,11 +126,11 @@ def measure(log10_scale):
     flow, network = toy()
     end = gflow.Until(log_margin_scale=log10_scale * math.log(10))
     curve = gflow.solve(flow, network, until=end, rtol=1e-6, progress=False)
-    find = functools.partial(gflow.min_norm_subgradients, flow, curve)
+    find = functools.partial(curve.map, gflow.kkt.min_norm_subgradient)
     find()
     seconds, _, found = _bench.timed(find)
-    one_sided, shortest = residuals(flow, curve, found.element)
-    best = gflow.clarke_kkt_residual(flow, last(curve), within=1e-6)
+    one_sided, shortest = map(np.asarray, curve.map(both, found.element))
+    best = gflow.kkt.clarke(curve[-1], within=1e-6)
     opened = np.asarray(found.gates[-1])
     row = {
         "case": f"toy ReLU, R = 1e{log10_scale:g}",
@@ -154,13 +148,6 @@ def measure(log10_scale):
     }
     log10_scales = curve.degree * np.asarray(curve.log_radius) / math.log(10)
     return row, (log10_scales, one_sided, shortest)
-
-
-def last(curve):
-    """The network of norm one at the end."""
-    return jax.tree.map(
-        lambda leaf: leaf[-1] if np.ndim(leaf) > 0 else leaf, curve.direction
-    )
 
 
 def draw(scale, one_sided, shortest):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 
-class Optimizer(gflow.AbstractDescentMethod):
+class Optimizer(gflow.descent.AbstractDescentMethod):
     r"""An optimizer of Optax on the loss, or on its logarithm.
 
     Its steps have no common length: `log_t` is that of gradient descent with step 1.

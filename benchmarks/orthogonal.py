@@ -127,14 +127,14 @@ def measure(scale, rtol=1e-6):
         side = y > 0 if name == "half_positive" else y < 0
 
         def lacking(log_t, side=side):
-            then = curve.at(log_t=log_t).networks
+            then = curve.at(log_t=log_t).network
             outputs = jax.vmap(jax.tree.map(lambda leaf: leaf[0], then))(x)
             return share_fitted(np.ravel(outputs), y, side)
 
         low, high = math.log(time) - 0.5, min(math.log(time) + 0.5, math.log(end))
         row[name] = math.exp(brentq(lacking, low, high, xtol=1e-13))
         errors.append(abs(row[name] / time - 1))
-    final = jax.tree.map(lambda leaf: leaf[-1], curve.networks)
+    final = jax.tree.map(lambda leaf: leaf[-1], curve.network)
     sizes = jnp.linalg.norm(final.weights[0], axis=1) * jnp.abs(final.weights[1])
     parts = (y / lengths) ** 2
     least = np.sqrt(np.sum(parts[y > 0])) + np.sqrt(np.sum(parts[y < 0]))

@@ -47,12 +47,7 @@ def solver(problem, end, rtol):
 
 def margin(curve):
     """The normalized margin at the end."""
-    return float(np.min(curve.field.flow.margins(last(curve))))
-
-
-def last(curve):
-    """The network of norm one at the end."""
-    return jax.tree.map(lambda leaf: leaf[-1], curve.direction)
+    return float(gflow.margins.normalized(curve[-1]))
 
 
 def report(case, curve, exact, against, seconds, first):
@@ -75,7 +70,7 @@ def report(case, curve, exact, against, seconds, first):
         "monotone": monotone,
         "finite": finite,
         "ok": curve.result == gflow.RESULTS.successful and finite and monotone,
-        "result": gflow.RESULTS[curve.result] or "successful",
+        "result": curve.result.name,
         "compile_seconds": first.stats["compile_seconds"],
         **seconds,
     }
@@ -112,7 +107,9 @@ def toy(repeats):
 def distance(curve, reference):
     """Between the directions at the end of two curves."""
     pairs = zip(
-        jax.tree.leaves(last(curve)), jax.tree.leaves(last(reference)), strict=True
+        jax.tree.leaves(curve[-1].direction),
+        jax.tree.leaves(reference[-1].direction),
+        strict=True,
     )
     return math.sqrt(sum(float(np.sum(np.square(a - b))) for a, b in pairs))
 
@@ -128,7 +125,7 @@ def linear(repeats, scales=((1.0, 100), (1e-50, 180), (1e-100, 260))):
         seconds, curve = _bench.warm({"": run}, repeats)[""]
         case = f"linear x {scale:g}, R = 1e30"
         row = report(case, curve, best.margin / 3**1.5, "exact limit", seconds, first)
-        a, b, c = last(curve).weights
+        a, b, c = curve[-1].direction.weights
         predictor = np.asarray(c @ b @ a)
         direction = predictor / np.linalg.norm(predictor)
         row["direction_error"] = float(np.linalg.norm(direction - best.direction))

@@ -61,7 +61,7 @@ def ended(flow, network, log10_scale, rtol):
         )
     except gflow.SolveError as stopped:
         curve = stopped.trajectory
-    margins = curve.map(lambda network: gflow.normalized_margin(flow, network))
+    margins = curve.map(gflow.margins.normalized)
     return curve, float(margins[-1])
 
 

@@ -94,7 +94,7 @@ def draw_problem(random, structure):
 def goes_on(flow, curve):
     """How far the weights move, against their norm, in five e-foldings of time from
     the end of a curve, and how far the loss falls; by Radau in log t."""
-    end = jax.tree.map(lambda a: a[-1], curve.networks)
+    end = jax.tree.map(lambda a: a[-1], curve.network)
     start, rebuild = jax.flatten_util.ravel_pytree(end)
     size = float(jnp.linalg.norm(start))
 
@@ -160,7 +160,7 @@ def run_one(flow, network, rtol, max_steps):
         return {"result": "refused", "message": str(error)[:200], "true": True}
     margins = np.asarray(flow.margins(jax.tree.map(lambda a: a[-1], curve.direction)))
     finite = bool(np.all(np.isfinite(curve.log_radius) & np.isfinite(curve.log_loss)))
-    result = next(name for name in ENDS if getattr(gflow.RESULTS, name) == curve.result)
+    result = curve.result.name
     reached = abs(curve.degree * float(curve.log_radius[-1]) - LOG_SCALE) < 1e-9
     monotone = bool(np.all(np.diff(curve.log_t) >= 0))
     true = finite and monotone and (result == "successful") == reached

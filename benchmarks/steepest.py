@@ -48,14 +48,15 @@ def measure(kind, norm, smoothing, log10_scale):
     curve = gflow.solve(
         flow, start(kind), until=until, rtol=1e-6, progress=False, throw=False
     )
-    smoothed = curve.map(
-        lambda net, rho: gflow.steepest_margin(flow, net, rho), curve.log_radius
-    )
+    smoothed = curve.map(gflow.margins.steepest)
     # Exact at the ends of steps; the last sample lies within one.
     smoothed = np.asarray(smoothed)[:-1]
     growth = np.diff(np.log(smoothed[smoothed > 0]))
     last = jax.tree.map(lambda leaf: leaf[-1], curve.direction)
-    margins = {name: float(gflow.norm_margin(flow, last, name)) for name in NORMS}
+    margins = {
+        name: float(gflow.margins.in_norm(gflow.point(flow, last), name))
+        for name in NORMS
+    }
     row = {
         "case": f"{kind}, {norm}",
         "smoothing": smoothing,

@@ -4,7 +4,7 @@ import operator
 
 import jax
 import numpy as np
-from jaxtyping import ArrayLike, Float64
+from jaxtyping import ArrayLike, Float64, PyTree
 
 
 def require_x64() -> None:
@@ -17,6 +17,24 @@ def require_x64() -> None:
         raise ValueError(
             "gflow needs 64-bit floats, but JAX runs in 32 bits. Before any array is "
             'made, call `jax.config.update("jax_enable_x64", True)`.'
+        )
+
+
+class TracedError(TypeError):
+    """A function that works on the host was called inside of `jit` or its kind."""
+
+
+def require_concrete(arguments: PyTree, name: str) -> None:
+    """Refuse to be traced.
+
+    Raises:
+        TracedError: If there is a tracer among the arguments.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+        raise TracedError(
+            f"`{name}` works on the host, and cannot be called inside of `jit`, `vmap` "
+            "or `grad`. Call it outside, once for each network. Inside, a flow's own "
+            "functions serve: `flow.margins(network)`, `flow.log_loss(network)`."
         )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from . import _attempt, _events, _loop, _rest, _run
+from . import _attempt, _checkpoint, _events, _loop, _rest
 from ._carry import controller, strong, tolerance
 from ._compile import compiled
 from ._landing import land
@@ -25,8 +26,8 @@ from ._trajectory import Trajectory, trajectory
 from ._until import Levels
 
 
-CHECKPOINT_SECONDS = 20.0
-"""How long a solve goes on without writing its checkpoint."""
+FIRST_CHECKPOINT_SECONDS, CHECKPOINT_SECONDS = 5.0, 20.0
+"""How long a solve goes on without writing its checkpoint: at first, and then."""
 
 CHUNK_STEPS = 64
 CHUNK_BYTES = 64e6
@@ -67,7 +68,7 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     began = time.perf_counter()
     advance(0, 0)  # compiles, and does nothing
     run.compile_seconds += time.perf_counter() - began
-    chunk, saved = 8, time.monotonic()
+    chunk, saved, wait = 8, time.monotonic(), FIRST_CHECKPOINT_SECONDS
     early = None
     with _interrupt() as is_interrupted:
         while True:
@@ -93,16 +94,29 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
                 chunk = min(2 * chunk, capacity)
             elif seconds > 2 * CHUNK_SECONDS:
                 chunk = max(chunk // 2, 1)
-            if path is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                _run.write(path, run)
-                saved = time.monotonic()
+            if path is not None and time.monotonic() - saved > wait:
+                _save(path, run)
+                saved, wait = time.monotonic(), CHECKPOINT_SECONDS
         if path is not None:
-            _run.write(path, run)
+            _save(path, run)
     curve, message = _finish(run, early)
     shown.close(message)
     if throw and curve.result not in (RESULTS.successful, RESULTS.interrupted):
         raise SolveError(message, curve)
     return curve
+
+
+def _save(path: Path, run: Run) -> None:
+    """Write the checkpoint; where that fails, go on and say so."""
+    try:
+        _checkpoint.write(path, run)
+    except OSError as error:
+        warnings.warn(
+            f"The checkpoint {path} could not be written ({error}): it is as it was. "
+            "The solve goes on.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _reason_to_stop(run: Run, left: int, interrupted: bool) -> RESULTS | None:
@@ -217,7 +231,7 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     )
     met = None
     if early is not None:
-        result, message = early, RESULTS[early]
+        result, message = early, early.value
         if early in (RESULTS.critical_point, RESULTS.unresolved):
             message = f"{message} {run.verdict}"
     else:

@@ -30,6 +30,7 @@ from ._sides import Gates, blocks_of, is_straight, no_gates, recorded
 from ._switches import switches
 from ._types import Scalar
 from ._units import Units, find_units
+from .clocks import AbstractClock
 
 
 SCALE_CAP = 1e10
@@ -48,9 +49,6 @@ LOG_MOST = 575.0
 
 LEAST_LOSS = -1500.0
 """The logarithm of a square loss that is zero to the last bit."""
-
-CLOCKS = ("polar", "loss", "arc_length", "log_time", "time")
-TIMES = ("log_time", "time")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Field(eqx.Module):
         units: The blocks of weights that errors are relative to.
         norm: In which the flow is steepest.
         polar: Whether the point is kept at norm one beside a log-radius.
-        clock: What `tau` counts, one of `CLOCKS`.
+        clock: What `tau` counts.
         kinks: What kinks the network has on one sample.
         straight: Whether each $u$ is linear in the weights that it depends on.
         blocks: Parts of the weights that each kink depends on one of.
@@ -86,14 +84,20 @@ class Field(eqx.Module):
     units: Units
     norm: AbstractNorm
     polar: bool = eqx.field(static=True)
-    clock: str = eqx.field(static=True)
+    clock: AbstractClock
     kinks: Kinks = eqx.field(static=True)
     straight: bool = eqx.field(static=True)
     walled: bool = eqx.field(static=True)
     blocks: Blocks
     gates: Gates
 
-    def __init__(self, flow: AbstractFlow, network: PyTree, clock: str, degree: float):
+    def __init__(
+        self,
+        flow: AbstractFlow,
+        network: PyTree,
+        clock: AbstractClock,
+        degree: float,
+    ):
         moving, self.structure = _tree.partition(network)
         self.shapes = jax.tree.map(lambda leaf: Shape(leaf.shape), moving)
         self.flow = flow

@@ -97,9 +97,7 @@ def land(
         rates=last.rates * fraction,
         growth=last.growth * fraction,
         scalars=scalars.first(fraction),
-        tau=_log_time.tau_at(
-            field.clock, before.tau, log_t, scalars.log_tau_elapsed(fraction)
-        ),
+        tau=field.clock.tau_after(before.tau, log_t, scalars.log_tau_elapsed(fraction)),
         log_t=log_t,
         log_radius=log_radius,
         log_loss=np.full(1, level) if name == "log_loss" else end.log_loss,

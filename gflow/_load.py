@@ -7,9 +7,16 @@ from jaxtyping import PyTree
 from . import _extras
 from ._flow import AbstractFlow
 from ._trajectory import Trajectory
+from .clocks import AbstractClock
 
 
-def load(path: str | Path, flow: AbstractFlow, network: PyTree) -> Trajectory:
+def load(
+    path: str | Path,
+    flow: AbstractFlow,
+    network: PyTree,
+    *,
+    clock: AbstractClock | None = None,
+) -> Trajectory:
     """Read a trajectory that `Trajectory.save` wrote, to the last bit.
 
     With its dense output, if it had one: `at`, `map` and `gflow.limit` work as before.
@@ -21,17 +28,18 @@ def load(path: str | Path, flow: AbstractFlow, network: PyTree) -> Trajectory:
         flow: The flow that was solved: the same loss and data.
         network: A network made as that of the solve was. The values of its weights do
             not matter.
+        clock: That of the solve, if it was none of those in `gflow.clocks`.
 
     Returns:
         The trajectory.
 
     Raises:
-        ValueError: If the file is missing, damaged or no trajectory, or if `flow` or
-            `network` is another than it was solved with.
+        ValueError: If the file is missing, damaged or no trajectory, or if `flow`,
+            `network` or `clock` is another than it was solved with.
         ImportError: If xarray, h5netcdf or h5py is not installed:
             `pip install 'gflow[netcdf]'`.
 
     Example:
         `gflow.load("run.nc", flow, network)`
     """
-    return _extras.netcdf().load(path, flow, network)
+    return _extras.netcdf().load(path, flow, network, clock)

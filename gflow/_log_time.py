@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._field import LOG_HUGE, TIMES, Field
+from ._field import LOG_HUGE, Field
 from ._types import Scalar
 
 
@@ -217,23 +217,6 @@ def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scal
     slip = (1 + jnp.exp(jnp.minimum(log_scale, LOG_HUGE))) * TIME_ERROR * after
     error = slip * jnp.exp(log_elapsed - log_t) / jnp.maximum(jnp.abs(log_t), 1.0)
     return jnp.where(jnp.isfinite(error), error, 0.0)
-
-
-def tau_at(clock: str, tau, log_t, log_tau_elapsed):
-    """The clock of a trajectory after a part of a step that began at `tau`."""
-    xp = log_t.__array_namespace__()
-    if clock == "time":
-        return xp.exp(log_t)
-    if clock == "log_time":
-        return xp.logaddexp(0.0, log_t)
-    return tau + xp.exp(log_tau_elapsed)
-
-
-def log_t_of(clock: str, tau: np.ndarray) -> np.ndarray:
-    """The logarithm of time where the clock is a function of it."""
-    assert clock in TIMES
-    with np.errstate(divide="ignore"):
-        return np.log(tau if clock == "time" else np.expm1(tau))
 
 
 def interpolate(values: Float[Array, "steps 5 n"], fraction: Float[Array, " steps"]):

@@ -1,11 +1,12 @@
 """How a solve ended, in words that say what to try."""
 
-import diffrax as dfx
+import enum
 
 
-class RESULTS(dfx.RESULTS):
-    """Outcomes of `gflow.solve`; each member is its message."""
+class RESULTS(enum.Enum):
+    """How a solve ended; `print` of a member is what it means and what to try."""
 
+    successful = "The flow reached `until`."
     interrupted = (
         "The solve was interrupted; the trajectory holds what was computed. To go on, "
         "give `solve` a `checkpoint` and call `gflow.resume`."
@@ -34,3 +35,9 @@ class RESULTS(dfx.RESULTS):
         "with the labels is not positive where its direction has converged. Start from "
         "larger weights, or from others."
     )
+
+    def __str__(self) -> str:
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"RESULTS.{self.name}"

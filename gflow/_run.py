@@ -1,17 +1,9 @@
-"""A solve under way: all it is, all it has computed, and how to save both."""
+"""A solve under way: all it is, and all it has computed."""
 
 import dataclasses
-import hashlib
-import os
-import pickle
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
 
-import cloudpickle
 import diffrax as dfx
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
@@ -21,9 +13,6 @@ from ._carry import Carry
 from ._field import Field
 from ._steps import Sample, Steps
 from ._until import SaveAt, Until
-
-
-MAGIC = b"gflow checkpoint 8\n"
 
 
 @dataclasses.dataclass
@@ -39,6 +28,7 @@ class Run:
         solver: The solver, its stage tolerance set.
         max_steps: The most steps to try, rejected ones counted.
         save: The times to keep, or `None` for all steps.
+        weights: The weights of the network at the start, as they were given.
         start: The first sample.
         carry: The state of the loop.
         steps: Chunks of accepted steps; the last one and the step before it, if `save`
@@ -63,6 +53,7 @@ class Run:
     solver: dfx.AbstractAdaptiveSolver
     max_steps: int
     save: SaveAt | None
+    weights: np.ndarray
     start: Sample
     carry: Carry
     steps: list[Steps] = dataclasses.field(default_factory=list)
@@ -97,53 +88,3 @@ class Run:
                 gates=list(self.gates),
             )
         self.carry = eqx.tree_at(lambda c: c.length, self.carry, self.carry.landing)
-
-
-def write(path: Path, run: Run) -> None:
-    """Save a run; the file is complete or not there, however the program ends."""
-    run = _with_arrays(run if run.ahead is None else run.ahead, np.asarray)
-    payload = cloudpickle.dumps(run)
-    digest = hashlib.sha256(payload).digest()
-    handle, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(MAGIC + digest + payload)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
-
-
-def read(path: Path) -> Run:
-    """Read a run back.
-
-    Raises:
-        ValueError: If there is no such file, or it is no checkpoint or damaged.
-    """
-    if not path.is_file():
-        raise ValueError(
-            f"`path` must be a checkpoint file, but {path} does not exist."
-        )
-    data = path.read_bytes()
-    if not data.startswith(MAGIC):
-        raise ValueError(
-            f"`path` must be a checkpoint that `gflow.solve` wrote, but {path} does "
-            "not begin like one."
-        )
-    digest, payload = data[len(MAGIC) :][:32], data[len(MAGIC) + 32 :]
-    if hashlib.sha256(payload).digest() != digest:
-        raise ValueError(
-            f"`path` must be a whole checkpoint, but {path} is truncated or damaged "
-            f"({len(data)} bytes). Start again, or from a copy."
-        )
-    run = pickle.loads(payload)
-    return _with_arrays(run, jnp.asarray)
-
-
-def _with_arrays(run: Run, kind: Callable) -> Run:
-    """The run with all arrays of its field and its carry made of this kind."""
-    moving, still = eqx.partition((run.field, run.carry), eqx.is_array)
-    field, carry = eqx.combine(jax.tree.map(kind, moving), still)
-    return dataclasses.replace(run, field=field, carry=carry)

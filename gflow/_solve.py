@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from . import _attempt, _loop, _run
+from . import _attempt, _checkpoint, _loop, _tree
 from ._carry import controller, tolerance
+from ._checks import require_concrete
 from ._clock import choose_field
 from ._compile import compiled
 from ._drive import drive
@@ -24,6 +25,7 @@ from ._solvers import SampleSpaceKvaerno5, prepare
 from ._steps import Sample, join
 from ._trajectory import Trajectory
 from ._until import SaveAt, Until
+from .clocks import AbstractClock
 
 
 def solve(
@@ -33,7 +35,7 @@ def solve(
     until: Until,
     rtol: float = 1e-6,
     atol: float = 0.0,
-    clock: str | None = None,
+    clock: AbstractClock | None = None,
     solver: dfx.AbstractAdaptiveSolver | None = None,
     max_steps: int = 10_000,
     save: SaveAt | None = None,
@@ -58,11 +60,10 @@ def solve(
             root mean square over units, and of all weights together.
         atol: Absolute tolerance of a unit, against all weights: units smaller than
             `atol / rtol` of the network are not resolved. By default all are.
-        clock: What `tau` counts: `"polar"`, `"loss"` ($\mathrm d\tau = G\,\mathrm
-            dt$), `"arc_length"`, `"log_time"` ($\log(1 + t)$) or `"time"`. The curve
-            and the steps are the same: these follow a clock of their own, in which the
-            fastest growth is exponential. By default `"polar"` for homogeneous
-            networks, else `"loss"`; for the square loss `"log_time"`.
+        clock: What `tau` counts, one of `gflow.clocks`. The curve and the steps are the
+            same: these follow a clock of their own, in which the fastest growth is
+            exponential. By default `Polar()` for homogeneous networks, else `Loss()`;
+            for the square loss `LogTime()`.
         solver: `SampleSpaceKvaerno5()` by default, or any adaptive Diffrax solver.
         max_steps: The most steps to try, rejected ones counted.
         save: Times to keep, in place of every accepted step.
@@ -76,11 +77,13 @@ def solve(
     Raises:
         ValueError: If an argument cannot be used; the message names it.
         SolveError: If it ends early and `throw` is true. It holds the trajectory.
+        TypeError: Inside of `jit`, `vmap` or `grad`.
 
     Example:
         `gflow.solve(flow, network, until=gflow.Until(log_t=1e9))`
     """
     began = time.perf_counter()
+    require_concrete((flow, network), "gflow.solve")
     path = None if checkpoint is None else _new_file(Path(checkpoint))
     shown = meter(progress)
     _check(flow, until, save, rtol=rtol, max_steps=max_steps)
@@ -100,18 +103,24 @@ def solve(
         )
     run = Run(
         field=field, degree=degree, until=until, rtol=rtol, atol=atol, solver=solver,
-        max_steps=max_steps, save=save, start=start, carry=carry,
+        max_steps=max_steps, save=save, weights=_tree.vector(network), start=start,
+        carry=carry,
     )  # fmt: skip
     if field.kinks.count > 0:
         run.note_gates(0.0, np.packbits(np.asarray(carry.gates.on)))
+    if path is not None:
+        _try_to_write(path, run)
     run.compile_seconds = time.perf_counter() - began
     return drive(run, path, shown, throw)
 
 
 def resume(
     path: str | Path,
+    flow: AbstractFlow,
+    network: PyTree,
     *,
-    flow: AbstractFlow | None = None,
+    clock: AbstractClock | None = None,
+    solver: dfx.AbstractAdaptiveSolver | None = None,
     until: Until | None = None,
     max_steps: int | None = None,
     progress: bool | AbstractMeter = True,
@@ -119,11 +128,15 @@ def resume(
 ) -> Trajectory:
     """Go on with a solve from its checkpoint, bit for bit as if it had never stopped.
 
-    A checkpoint holds Python objects: read only files that you trust.
+    A checkpoint holds arrays and settings, and no Python objects: reading it is safe.
+    What they mean is told by the flow and the network.
 
     Args:
         path: The file that `solve(..., checkpoint=path)` wrote; it is kept up to date.
-        flow: If given, the checkpoint must be of this flow.
+        flow: The flow that was solved: the same loss and data.
+        network: The network that the solve started from.
+        clock: That of the solve, if it was none of those in `gflow.clocks`.
+        solver: That of the solve, if it was given one.
         until: A later end than the first; by default the same.
         max_steps: As in `solve`, counted from the very start; by default the same.
         progress: As in `solve`.
@@ -133,18 +146,18 @@ def resume(
         The whole trajectory, from the start of the first solve.
 
     Raises:
-        ValueError: If the file is missing, damaged, or of another flow, or if `until`
-            lies behind what is computed.
+        ValueError: If the file is missing, damaged, or written by a version of gflow
+            whose runs have other parts; if `flow`, `network`, `clock` or `solver` is
+            another; or if `until` lies behind what is computed.
         SolveError: As in `solve`.
+
+    Example:
+        `gflow.resume("run.ckpt", flow, network)`
     """
     path = Path(path)
     shown = meter(progress)
-    run = _run.read(path)
-    if flow is not None and not eqx.tree_equal(flow, run.field.flow):
-        raise ValueError(
-            f"`path` must be a checkpoint of `flow`, but {path} is of another problem: "
-            f"{_text(run.field.flow)}, not {_text(flow)}."
-        )
+    require_concrete((flow, network), "gflow.resume")
+    run = _checkpoint.read(path, flow, network, clock, solver)
     run.max_steps = run.max_steps if max_steps is None else max_steps
     _check(
         run.field.flow, run.until if until is None else until, run.save,
@@ -161,21 +174,27 @@ def resume(
     return drive(run, path, shown, throw)
 
 
-def _text(flow: AbstractFlow) -> str:
-    return f"{type(flow.loss).__name__} on data of shape {flow.x.shape}"
-
-
 def _new_file(path: Path) -> Path:
     if path.exists():
         raise ValueError(
             f"`checkpoint` must be a new file, but {path} exists. Go on with it by "
-            "`gflow.resume(path)`, or delete it."
+            "`gflow.resume(path, flow, network)`, or delete it."
         )
     if not path.parent.is_dir():
         raise ValueError(
             f"`checkpoint` must lie in a directory, but {path.parent} is none."
         )
     return path
+
+
+def _try_to_write(path: Path, run: Run) -> None:
+    """Write a run before it begins, lest a disk that refuses be found after hours."""
+    try:
+        _checkpoint.write(path, run)
+    except OSError as error:
+        raise ValueError(
+            f"`checkpoint` must be a file that can be written, but {path}: {error}"
+        ) from error
 
 
 def _check(flow, until, save, **numbers) -> None:

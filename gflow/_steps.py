@@ -12,6 +12,7 @@ from ._frame import Frame
 from ._log_time import StepScalars
 from ._places import fractions_at
 from ._types import Scalar
+from .clocks import Speeds
 
 
 FRACTIONS = np.unique(np.concatenate([_log_time.NODES, _log_time.RATE_NODES]))
@@ -102,7 +103,7 @@ def record(
         rates=frame.sigma * length,
         growth=frame.growth * length,
         scalars=scalars,
-        tau=_log_time.tau_at(field.clock, tau, log_t, scalars.log_tau_elapsed(whole)),
+        tau=field.clock.tau_after(tau, log_t, scalars.log_tau_elapsed(whole)),
         log_t=log_t,
         log_radius=log_radius[-1],
         log_loss=log_loss[-1],
@@ -120,15 +121,17 @@ def _rates(frame: Frame, on, s: Scalar, point: Float[Array, " weights"]):
     margins = field.margins(unit)
     log_slope, log_loss = field.log_slope_and_loss(margins, gauge, frame.seen)
     log_growth = frame.log_growth(point)
-    log_tau_rate = -log_growth
-    if field.clock in ("loss", "arc_length"):
-        log_tau_rate = log_tau_rate - field.growth_power * log_radius
-    if field.clock == "arc_length":
+    own_slope = -field.growth_power * log_radius
+
+    def log_length():
         dual = field.dual_weights(margins, gauge, frame.seen, frame.lost)
         gradient = jax.vjp(field.margins, unit)[1](dual)[0]
         square = jnp.dot(gradient, field.norm.direction(gradient))
         far = (field.degree - 1) * log_radius if field.polar else 0.0
-        log_tau_rate = log_tau_rate + far + jnp.log(jnp.maximum(square, 1e-290)) / 2
+        return own_slope + far + jnp.log(jnp.maximum(square, 1e-290)) / 2
+
+    speeds = Speeds(log_radius, log_loss, own_slope - log_slope, own_slope, log_length)
+    log_tau_rate = field.clock.log_rate(speeds) - log_growth
     return log_radius, -log_slope - log_growth, log_loss, log_tau_rate, margins
 
 
@@ -149,18 +152,16 @@ def sample(
     axis = getattr(ends, name)
     index = np.clip(np.searchsorted(axis, times, side="left") - 1, 0, len(axis) - 2)
     before, after = (jax.tree.map(lambda a: a[index + k], ends) for k in (0, 1))
-    by_time = name == "log_t" or field.clock in _log_time.TIMES
-
+    log_t = times if name == "log_t" else field.clock.log_t_at(times)
     part = jax.tree.map(lambda a: a[index], steps)
 
     def log_rate(fraction, some):
         scalars = jax.tree.map(lambda a: a[some], part.scalars)
-        rate = scalars.log_rate if by_time else scalars.log_tau_rate
+        rate = scalars.log_tau_rate if log_t is None else scalars.log_rate
         return rate(fraction) + np.log(scalars.length)[:, None]
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        if by_time:
-            log_t = times if name == "log_t" else _log_time.log_t_of(field.clock, times)
+        if log_t is not None:
             wanted = log_t + np.log1p(-np.exp(before.log_t - log_t))
         else:
             wanted = np.log(np.maximum(times - before.tau, 0.0))
@@ -207,9 +208,8 @@ def within(field: Field, before: Sample, steps: Steps, fraction) -> Sample:
     log_radius = before.point[:, -1] + steps.growth * fraction + np.log(norm)
     with np.errstate(divide="ignore"):  # at fraction 0
         log_t = _log_time.log_add(before.log_t, scalars.log_elapsed(fraction))
-        tau = _log_time.tau_at(
-            field.clock, before.tau, log_t, scalars.log_tau_elapsed(fraction)
-        )
+        elapsed = scalars.log_tau_elapsed(fraction)
+        tau = field.clock.tau_after(before.tau, log_t, elapsed)
     return Sample(
         tau=tau,
         log_t=log_t,

@@ -1,6 +1,6 @@
 """The curve that a solve returns."""
 
-from collections.abc import Callable
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,21 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from . import _extras, _tree
+from ._curve import AbstractCurve, taken
 from ._field import Field
+from ._flow import AbstractFlow
 from ._results import RESULTS
 from ._sides import signs
 from ._steps import Sample, Steps, refine, sample
+from ._text import table
 
 
-class Trajectory(eqx.Module):
+class Trajectory(AbstractCurve):
     r"""The gradient flow of a network, sampled at times.
 
     The flow is $w(t) = e^{\rho}\, \theta$; the leading axis of every array is time.
+    `curve[i]` is a `Point`, `curve[i:j]` a trajectory of these samples, without dense
+    output; `len` and loops work as for a sequence of points.
 
     Attributes:
         tau: The clock in which the solver steps; zero at the start.
@@ -56,6 +61,11 @@ class Trajectory(eqx.Module):
     turns: list[tuple[float, np.ndarray]] = eqx.field(default_factory=list)
 
     @property
+    def flow(self) -> AbstractFlow:
+        """Data and loss."""
+        return self.field.flow
+
+    @property
     def gates(self) -> Bool[np.ndarray, "times samples kinks"]:
         """The side of each kink of each sample, at each time.
 
@@ -73,40 +83,39 @@ class Trajectory(eqx.Module):
         flat = np.unpackbits(bits, axis=1, count=shape[0] * shape[1])
         return flat.reshape(-1, *shape).astype(bool)
 
-    def map(self, fn: Callable[..., PyTree], *arrays: Array) -> PyTree:
-        """Apply `fn` to the unit-norm network at each time.
-
-        Without a degree, and under the square loss, to the network itself.
-
-        Args:
-            fn: Takes a network, and one entry of each of `arrays`.
-            arrays: More arguments with a leading time axis, such as `log_radius`.
-
-        Returns:
-            What `fn` returns, each array with a leading time axis.
-
-        Example:
-            `trajectory.map(lambda net: gflow.normalized_margin(flow, net))`
-        """
-        plain = self.degree is None or self.field.flow.kind == "targets"
-        moving, still = _tree.partition(self.networks if plain else self.direction)
-
-        @eqx.filter_jit
-        @eqx.filter_vmap
-        def one(moving, *arrays):
-            return fn(eqx.combine(moving, still), *arrays)
-
-        return one(moving, *arrays)
-
-    @property
-    def networks(self) -> PyTree:
-        r"""The network with weights $e^\rho \theta$ at each time; infinite far out."""
-        radius = jnp.exp(jnp.asarray(self.log_radius))
-        moving, still = _tree.partition(self.direction)
-        stretched = jax.tree.map(
-            lambda leaf: leaf * radius.reshape(-1, *(1,) * (leaf.ndim - 1)), moving
+    def __repr__(self) -> str:
+        """A dozen lines: what was followed, from where to where, and how it ended."""
+        stats = self.stats
+        met = stats.get("stopped_by")
+        rows = {"ended": f"{self.result.name}" + (f", at {met}" if met else "")}
+        rows |= self._shown()
+        rows["steps"] = (
+            f"{stats['steps']}, {stats['rejected']} rejected, "
+            f"{stats['gradients']:.0f} gradient-equivalents"
         )
-        return eqx.combine(stretched, still)
+        if self.field.kinks.count > 0:
+            rows["kinks"] = f"{stats['events']} passed, {stats['slides']} slid along"
+        rows["seconds"] = (
+            f"{stats['run_seconds']:.2f}, and {stats['compile_seconds']:.2f} to compile"
+        )
+        return table("Trajectory", rows)
+
+    def _recorded(self):
+        if self.field.kinks.count == 0 or not self.turns:
+            return self.field.kinks, None
+        return self.field.kinks, jnp.asarray(self.gates)
+
+    def _sliced(self, index):
+        return dataclasses.replace(
+            self,
+            tau=self.tau[index],
+            log_t=self.log_t[index],
+            log_radius=self.log_radius[index],
+            direction=taken(self.direction, index),
+            log_loss=self.log_loss[index],
+            weights=self.weights[index],
+            steps=None,
+        )
 
     def at(
         self, *, log_t: ArrayLike | None = None, tau: ArrayLike | None = None

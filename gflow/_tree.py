@@ -34,14 +34,18 @@ class Fixed(eqx.Module):
     value: Any
 
 
-def partition(network: PyTree) -> tuple[PyTree, PyTree]:
-    """The parameters of a network, and the rest; `equinox.combine` joins them."""
-    spec = jax.tree.map(
+def moves(network: PyTree) -> PyTree:
+    """Which leaves of a network are parameters; `Fixed` counts as one leaf."""
+    return jax.tree.map(
         lambda leaf: not isinstance(leaf, Fixed) and eqx.is_inexact_array(leaf),
         network,
         is_leaf=lambda node: isinstance(node, Fixed),
     )
-    return eqx.partition(network, spec)
+
+
+def partition(network: PyTree) -> tuple[PyTree, PyTree]:
+    """The parameters of a network, and the rest; `equinox.combine` joins them."""
+    return eqx.partition(network, moves(network))
 
 
 def parameters(network: PyTree) -> PyTree:

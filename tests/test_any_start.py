@@ -55,14 +55,14 @@ def test_separate_weights_escape_each_in_its_time():
         )
         for t in (60.0, 300.0)
     ]
-    assert np.allclose(ends[0].networks.w[-1] ** 2, [3.0, 0.0], atol=1e-7)
-    assert np.allclose(ends[1].networks.w[-1] ** 2, [3.0, 0.7], atol=1e-7)
+    assert np.allclose(ends[0].network.w[-1] ** 2, [3.0, 0.0], atol=1e-7)
+    assert np.allclose(ends[1].network.w[-1] ** 2, [3.0, 0.7], atol=1e-7)
     # y / (1 + (y / w0^2 - 1) exp(-4 y t)), since the gradient has a factor of 2.
     exact = [
         y / (1 + math.exp(math.log(y) - 2 * math.log(w0) - 4 * y * t))
         for t, y, w0 in ((30.0, 3.0, 1e-40), (131.0, 0.7, 3e-41), (133.0, 0.7, 3e-41))
     ]
-    found = ends[1].at(log_t=np.log([30.0, 131.0, 133.0])).networks.w ** 2
+    found = ends[1].at(log_t=np.log([30.0, 131.0, 133.0])).network.w ** 2
     assert np.allclose([found[0, 0], found[1, 1], found[2, 1]], exact, rtol=1e-6)
 
 
@@ -114,7 +114,7 @@ def test_a_weight_that_starts_at_zero_grows():
     )  # fmt: skip
     assert curve.result == gflow.RESULTS.successful
     # u^2 - v^2 is conserved, weight by weight.
-    w = jax.tree.map(np.asarray, curve.networks)
+    w = jax.tree.map(np.asarray, curve.network)
     drift = np.abs(w.u**2 - w.v**2 - 9e-8) / (w.u**2 + w.v**2)
     assert np.max(drift[:-1]) <= 3e-6  # three hundred tolerances
 

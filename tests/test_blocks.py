@@ -68,7 +68,7 @@ def test_each_kink_depends_on_the_weights_of_its_block(name, seed):
     rng = np.random.default_rng(seed)
     network, x = make(jax.random.key(seed)), rng.normal(size=(3, 8))
     flow = gflow.GradientFlow(gflow.Logistic(), x, np.array([1, -1, 1]))
-    field = Field(flow, network, "loss", np.nan)
+    field = Field(flow, network, gflow.clocks.Loss(), np.nan)
     blocks, sides = field.blocks, field.gates.on.shape
     assert blocks.count == count
     numbers = np.sort(rng.choice(sides[0] * sides[1], 8, replace=False))
@@ -103,13 +103,13 @@ def test_the_units_of_a_kink_do_not_matter(share):
     flow = gflow.GradientFlow(
         gflow.Logistic(), rng.normal(size=(4, 3)), np.ones(4, int)
     )
-    assert Field(flow, network, "loss", np.nan).blocks.count == 2
+    assert Field(flow, network, gflow.clocks.Loss(), np.nan).blocks.count == 2
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_narrowest_deep_network_is_not_straight(seed):
     network = gflow.nn.MLP(2, (1, 1), key=jax.random.key(seed))
     flow = gflow.GradientFlow(gflow.Logistic(), np.ones((1, 2)), np.array([1]))
-    field = Field(flow, network, "loss", np.nan)
+    field = Field(flow, network, gflow.clocks.Loss(), np.nan)
     assert field.kinks.count == 2
     assert not field.straight

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import scipy.optimize
 from gflow import _tree
-from gflow._diagnostics.clarke_hulls import Hull
-from gflow._diagnostics.clarke_points import nearest_in_cone, shortest_mixture
 from gflow._gates import find_kinks, frozen, record
+from gflow.kkt._hulls import Hull
+from gflow.kkt._nearest import nearest_in_cone, shortest_mixture
 from hypothesis import given, settings, strategies as st
 from jax.flatten_util import ravel_pytree
 from kinks import KEY, kinked
@@ -150,7 +150,9 @@ def test_a_sliding_neuron_feels_what_is_left_of_the_push_along_the_kink(share):
     # The first sample pulls along (1, 1/2), the second along -s (0, 1), 0 <= s <= 1.
     flow = flow_of([[1.0, 0.5], [0.0, 1.0]], [1.0, -1.0])
     q = np.array([share, 1 - share])
-    found = gflow.min_norm_subgradient(flow, Neuron(jnp.array([3.0, 0.0])), weights=q)
+    found = gflow.kkt.min_norm_subgradient(
+        gflow.point(flow, Neuron(jnp.array([3.0, 0.0])), weights=q)
+    )
     gate = min(1.0, share / 2 / (1 - share))
     expected = [share, share / 2 - gate * (1 - share)]
     # A gate that is off by so much moves the element by as much.
@@ -165,7 +167,9 @@ def test_of_several_tied_entries_the_shortest_mixture_is_taken():
     x = np.array([[1.0, 2.0, -4.0, 1.0]])
     network = Largest(jnp.array([1.0, 0.5, -0.25, 0.9]))
     flow = flow_of(np.vstack([x, -x]), [1.0, -1.0])
-    found = gflow.min_norm_subgradient(flow, network, weights=np.array([1.0, 0.0]))
+    found = gflow.kkt.min_norm_subgradient(
+        gflow.point(flow, network, weights=np.array([1.0, 0.0]))
+    )
     inverse = x[0, :3] ** -2.0
     expected = [*inverse / inverse.sum(), 0] * x[0]
     np.testing.assert_allclose(flat(found.element), expected, rtol=1e-13)
@@ -180,24 +184,23 @@ def test_at_a_kink_point_of_the_largest_margin_all_residuals_vanish():
     # The second sample lies far behind.
     flow = flow_of([[a, b], [-10 * a, -10 * b]], [1.0, -1.0])
     network = Smallest(jnp.array([1 / a, 1 / b]))
-    q = {"weights": jnp.array([1.0, 0.0])}
-    found = gflow.min_norm_subgradient(flow, network, **q)
-    assert gflow.alignment(flow, network, **q) < 0.95
-    assert gflow.kkt_residual(flow, network, **q).stationarity > 0.1
-    with_it = q | {"subgradient": found.element}
-    assert gflow.alignment(flow, network, **with_it) == pytest.approx(1, abs=1e-15)
-    assert gflow.turning(flow, network, **with_it) < 1e-15
-    residual = gflow.kkt_residual(flow, network, **with_it)
+    point = gflow.point(flow, network, weights=jnp.array([1.0, 0.0]))
+    found = gflow.kkt.min_norm_subgradient(point)
+    assert gflow.kkt.alignment(point) < 0.95
+    assert gflow.kkt.residual(point).stationarity > 0.1
+    assert gflow.kkt.alignment(point, found.element) == pytest.approx(1, abs=1e-15)
+    assert gflow.kkt.turning(point, found.element) < 1e-15
+    residual = gflow.kkt.residual(point, found.element)
     assert residual.stationarity < 1e-15
-    best = gflow.clarke_kkt_residual(flow, network, 0.0)
+    best = gflow.kkt.clarke(point, 0.0)
     assert best.stationarity < 1e-15
     # w = lambda grad z at margin one: |w|^2 = lambda z = lambda
     for each in (residual, best):
         assert each.multipliers[0] == pytest.approx(1 / a**2 + 1 / b**2, rel=1e-14)
-    growth = gflow.margin_growth(flow, network, **with_it)
+    growth = gflow.margins.growth(point, found.element)
     assert growth.spherical < 1e-15 * growth.radial
-    loss = gflow.loss_gradient(flow, network, **with_it)
-    margins = gflow.smoothed_margin_gradient(flow, network, **with_it)
+    loss = gflow.kkt.loss_gradient(point, found.element)
+    margins = gflow.kkt.smoothed_margin_gradient(point, found.element)
     assert loss.log_spherical < loss.log_radial - 30
     assert margins.log_spherical < margins.log_radial - 25
 
@@ -217,7 +220,7 @@ def three_samples(network):
 def test_off_kinks_it_is_the_gradient(make):
     network = make()
     flow, q = three_samples(network)
-    found = gflow.min_norm_subgradient(flow, network, weights=q)
+    found = gflow.kkt.min_norm_subgradient(gflow.point(flow, network, weights=q))
     np.testing.assert_allclose(
         flat(found.element), automatic(flow, network, q), rtol=0, atol=1e-14
     )
@@ -229,8 +232,8 @@ def test_off_kinks_the_kkt_residual_is_the_tightest():
     x = np.random.default_rng(2).normal(size=(6, 4))
     flow = flow_of(x, np.sign([float(network(row)) for row in x]))
     for within in (np.inf, 0.5):
-        found = gflow.clarke_kkt_residual(flow, network, within, 0.0)
-        plain = gflow.tightest_kkt_residual(flow, network, within)
+        found = gflow.kkt.clarke(gflow.point(flow, network), within, 0.0)
+        plain = gflow.kkt.tightest(gflow.point(flow, network), within)
         for one, other in zip(found, plain, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
         assert found.stationarity > 0
@@ -253,7 +256,7 @@ def test_it_is_the_shortest_of_all_corners(name):
     network = KINKED[name]()
     flow, q = three_samples(network)
     network = on_kinks(flow, network, TIES[name])
-    found = gflow.min_norm_subgradient(flow, network, weights=q)
+    found = gflow.kkt.min_norm_subgradient(gflow.point(flow, network, weights=q))
     rows = corners(flow, network, q)
     assert found.free > 1
     assert len(rows) > 2
@@ -266,7 +269,7 @@ def test_it_is_the_shortest_of_all_corners(name):
     exact = automatic(flow, network, q)
     assert found.norm <= np.linalg.norm(exact) * (1 + 1e-13)
     # Hardly larger a tolerance finds no more ties.
-    again = gflow.min_norm_subgradient(flow, network, 1e-10, weights=q)
+    again = gflow.kkt.min_norm_subgradient(gflow.point(flow, network, weights=q), 1e-10)
     assert again.free == found.free
 
 
@@ -274,7 +277,10 @@ def test_a_large_tolerance_calls_more_kinks_tied():
     network = KINKED["relu"]()
     flow, q = three_samples(network)
     tols = (0.0, 0.02, 0.05, 0.1)
-    found = [gflow.min_norm_subgradient(flow, network, tol, weights=q) for tol in tols]
+    found = [
+        gflow.kkt.min_norm_subgradient(gflow.point(flow, network, weights=q), tol)
+        for tol in tols
+    ]
     free = [int(each.free) for each in found]
     assert free == sorted(free)
     assert free[0] == 0
@@ -291,7 +297,7 @@ def test_hundreds_of_ties_of_one_layer_are_no_burden():
     network = gflow.nn.MLP.from_weights((v, random.normal(size=width)))
     q = np.array([0.3, 0.7])
     flow = flow_of(x, np.array([1.0, -1.0]))
-    found = gflow.min_norm_subgradient(flow, network, weights=q)
+    found = gflow.kkt.min_norm_subgradient(gflow.point(flow, network, weights=q))
     assert found.free == 2 * width
     # On neuron j pull q_i y_i a_j s_ij x_i, and one of each sign may be made zero.
     assert found.norm < 1e-13
@@ -306,7 +312,7 @@ def test_ties_of_max_pooling_are_a_sum_of_small_hulls():
     x = np.zeros((2, 16, 16))
     x[0, :, ::2] = x[1, :, 1::2] = 1.0
     flow, q = flow_of(x, np.array([1.0, -1.0])), np.array([0.3, 0.7])
-    found = gflow.min_norm_subgradient(flow, network, weights=q)
+    found = gflow.kkt.min_norm_subgradient(gflow.point(flow, network, weights=q))
     # Those of channels that are on; all four entries may differ at the border alone.
     assert 100 < found.free < 2 * 6 * 64 * 3
     assert found.norm < 0.999 * np.linalg.norm(automatic(flow, network, q))
@@ -330,7 +336,7 @@ def test_on_kinks_it_is_never_longer_than_what_jax_takes(seed, size):
     flow = flow_of(x, np.array([1.0, -1, 1, -1, 1, -1]))
     q = random.dirichlet(np.ones(6))
     network = gflow.nn.MLP.from_weights(weights)
-    found = gflow.min_norm_subgradient(flow, network, weights=q)
+    found = gflow.kkt.min_norm_subgradient(gflow.point(flow, network, weights=q))
     assert found.free == 3
     one_sided = automatic(flow, network, q)
     assert found.norm <= np.linalg.norm(one_sided) * (1 + 1e-14)
@@ -409,26 +415,23 @@ def test_on_a_trajectory_it_is_the_direction_of_the_slide():
     network = Neuron(jnp.array([1.0, 0.1]))
     until = gflow.Until(log_t=3.0)
     run = gflow.solve(flow, network, until=until, rtol=1e-6, progress=False)
-    found = gflow.min_norm_subgradients(flow, run)
+    found = run.map(gflow.kkt.min_norm_subgradient)
     # The sample whose neuron is off has no weight in the run, but holds the flow back.
     at_end = {"log_radius": run.log_radius[-1], "weights": np.array([0.1, 0.9])}
-    one = gflow.min_norm_subgradient(flow, Neuron(run.direction.w[-1]), **at_end)
+    one = gflow.kkt.min_norm_subgradient(
+        gflow.point(flow, Neuron(run.direction.w[-1]), **at_end)
+    )
     np.testing.assert_allclose(flat(one.element), [0.1, 0], rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(found.element.w[-1], [1, 0], rtol=1e-13, atol=1e-13)
     # Before, it is one by one the same.
     before = {"log_radius": run.log_radius[0], "weights": run.weights[0]}
-    one = gflow.min_norm_subgradient(flow, Neuron(run.direction.w[0]), **before)
+    one = gflow.kkt.min_norm_subgradient(
+        gflow.point(flow, Neuron(run.direction.w[0]), **before)
+    )
     assert np.array_equal(one.element.w, found.element.w[0])
     # The sliding flow does not turn; JAX's subgradients do, on either side.
-    arrays = (run.log_radius, run.weights)
-    sliding = run.map(
-        lambda net, rho, q, h: gflow.turning(flow, net, rho, q, h),
-        *(*arrays, found.element),
-    )
-    one_sided = run.map(
-        lambda net, rho, q: gflow.turning(flow, net, rho, q),
-        *arrays,
-    )
+    sliding = run.map(gflow.kkt.turning, found.element)
+    one_sided = run.map(gflow.kkt.turning)
     slides = np.asarray(found.free) == 1
     assert slides[-1]
     assert np.all(sliding[slides] < 1e-12)
@@ -439,25 +442,31 @@ def test_the_size_of_weights_plays_no_part():
     network = KINKED["relu"]()
     flow, q = three_samples(network)
     one, other = (
-        gflow.min_norm_subgradient(flow, _tree.scale(network, c), 0.02, weights=q)
+        gflow.kkt.min_norm_subgradient(
+            gflow.point(flow, _tree.scale(network, c), weights=q), 0.02
+        )
         for c in (1.0, 1e-60)
     )
     np.testing.assert_allclose(
         flat(one.element), flat(other.element), rtol=0, atol=1e-14
     )
     # Without weights they follow from the margins at the radius.
-    at = gflow.min_norm_subgradient(flow, network, 0.02, log_radius=1.0)
-    own = gflow.min_norm_subgradient(
-        flow, _tree.scale(network, np.e / float(_tree.norm(network))), 0.02
+    at = gflow.kkt.min_norm_subgradient(
+        gflow.point(flow, network, log_radius=1.0), 0.02
+    )
+    own = gflow.kkt.min_norm_subgradient(
+        gflow.point(flow, _tree.scale(network, np.e / float(_tree.norm(network)))), 0.02
     )
     np.testing.assert_allclose(flat(at.element), flat(own.element), atol=1e-14)
 
 
 def test_what_is_undefined_is_nan():
     flow = flow_of([[1.0, 2.0], [-1.0, -2.0]], [1.0, -1.0])
-    far = gflow.min_norm_subgradient(flow, Smallest(jnp.ones(2)), log_radius=30.0)
+    far = gflow.kkt.min_norm_subgradient(
+        gflow.point(flow, Smallest(jnp.ones(2)), log_radius=30.0)
+    )
     assert np.all(np.isnan(flat(far.element)))
-    negative = gflow.clarke_kkt_residual(flow, Smallest(-jnp.ones(2)), 0.0)
+    negative = gflow.kkt.clarke(gflow.point(flow, Smallest(-jnp.ones(2))), 0.0)
     assert np.isnan(negative.stationarity)
 
 
@@ -475,28 +484,34 @@ SIGNS = flow_of(X4, np.array([1.0, -1.0, 1.0]))
     ("call", "message"),
     [
         (
-            lambda: gflow.min_norm_subgradient(SIGNS, Largest(jnp.ones(4)), -1.0),
+            lambda: gflow.kkt.min_norm_subgradient(
+                gflow.point(SIGNS, Largest(jnp.ones(4))), -1.0
+            ),
             "`active_tol` must not be negative, but is -1.0",
         ),
         (
-            lambda: gflow.clarke_kkt_residual(SIGNS, Largest(jnp.ones(4)), np.nan),
+            lambda: gflow.kkt.clarke(gflow.point(SIGNS, Largest(jnp.ones(4))), np.nan),
             "`within` must not be negative, but is nan",
         ),
         (
-            lambda: gflow.min_norm_subgradient(
-                gflow.GradientFlow(gflow.Square(), X4[:, :1], X4[:, 0]),
-                Largest(jnp.ones(1)),
+            lambda: gflow.kkt.min_norm_subgradient(
+                gflow.point(
+                    gflow.GradientFlow(gflow.Square(), X4[:, :1], X4[:, 0]),
+                    Largest(jnp.ones(1)),
+                )
             ),
-            "`flow` must have margins, but is one of regression",
+            "must classify here, but is one of regression",
         ),
         (
-            lambda: gflow.min_norm_subgradient(
-                SIGNS, gflow.nn.MLP(4, (9, 9), key=KEY), 10.0
+            lambda: gflow.kkt.min_norm_subgradient(
+                gflow.point(SIGNS, gflow.nn.MLP(4, (9, 9), key=KEY)), 10.0
             ),
             "`active_tol` must leave at most 4096 combinations",
         ),
         (
-            lambda: gflow.min_norm_subgradient(SIGNS, Sorted(jnp.ones(4))),
+            lambda: gflow.kkt.min_norm_subgradient(
+                gflow.point(SIGNS, Sorted(jnp.ones(4)))
+            ),
             "`sort` of values that depend on the weights",
         ),
     ],

@@ -104,7 +104,7 @@ def test_a_linear_model_of_three_classes_ends_at_its_largest_margin(loss):
         flow, network, until=gflow.Until(log_margin_scale=40.0), rtol=1e-8,
         progress=False,
     )  # fmt: skip
-    margin = curve.map(lambda net: gflow.normalized_margin(flow, net))[-1]
+    margin = curve.map(gflow.margins.normalized)[-1]
     # The multiclass hard-margin problem by SciPy: its Gram matrix has one row a rival.
     rows = np.array(
         [
@@ -132,14 +132,12 @@ def test_the_smoothed_margin_grows_whatever_the_tail(beta):
     curve = gflow.solve(
         flow, network, until=gflow.Until(log_margin_scale=60.0), progress=False
     )
-    smoothed = curve.map(
-        lambda net, rho: gflow.smoothed_margin(flow, net, rho), curve.log_radius
-    )
+    smoothed = curve.map(gflow.margins.smoothed)
     grown = np.asarray(smoothed)[np.asarray(smoothed) > 0]
     assert grown.size > 20
     assert np.all(np.diff(grown) >= -1e-9 * grown[1:])
     # Past the cap on the scale the direction carries a bias of the tolerance.
-    margin = curve.map(lambda net: gflow.normalized_margin(flow, net))[-1]
+    margin = curve.map(gflow.margins.normalized)[-1]
     other = gflow.solve(
         base, network, until=gflow.Until(log_margin_scale=60.0), progress=False
     )
@@ -158,22 +156,13 @@ def test_cross_entropy_margins_grow_and_weights_add_up(name):
         progress=False,
     )  # fmt: skip
     np.testing.assert_allclose(curve.weights.sum(axis=1), 1.0, rtol=1e-12)
-    smoothed = np.asarray(
-        curve.map(
-            lambda net, rho: gflow.smoothed_margin(flow, net, rho), curve.log_radius
-        )
-    )
+    smoothed = np.asarray(curve.map(gflow.margins.smoothed))
     grown = smoothed[smoothed > 0]
     assert np.all(np.diff(grown) >= -1e-9 * grown[1:])
-    residual = curve.map(
-        lambda net, rho, q: gflow.turning(flow, net, rho, q), curve.log_radius,
-        curve.weights,
-    )  # fmt: skip
+    residual = curve.map(gflow.kkt.turning)  # fmt: skip
     assert residual[-1] <= 1e-4
     early = np.asarray(curve.log_radius * curve.degree < np.log(1e6))
-    weights = curve.map(
-        lambda net, rho: gflow.dual_weights(flow, net, rho), curve.log_radius
-    )
+    weights = curve.map(lambda point: point.weights)
     np.testing.assert_allclose(weights[early], curve.weights[early], atol=1e-5)
 
 

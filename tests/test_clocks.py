@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import scipy.integrate
 from curves import directions, problem
+from gflow.clocks import ArcLength, LogTime, Loss, Polar, Time
 from jax.flatten_util import ravel_pytree
 
 
-CLOCKS = {"loss": 1e3, "arc_length": 1e3, "log_time": 1e3, "time": 20.0}
+CLOCKS = {Loss(): 1e3, ArcLength(): 1e3, LogTime(): 1e3, Time(): 20.0}
 RTOL = 1e-7
 
 
@@ -25,7 +26,7 @@ def test_one_trajectory_whatever_the_clock(name, clock, end):
     until = gflow.Until(log_t=end)
     polar, other = (
         gflow.solve(flow, network, until=until, rtol=RTOL, clock=c, progress=False)
-        for c in ("polar", clock)
+        for c in (Polar(), clock)
     )
     times = [-2.0, 1.0, 4.0, 15.0, end]
     a, b = polar.at(log_t=times), other.at(log_t=times)
@@ -44,11 +45,11 @@ def test_the_clock_is_the_axis_of_the_trajectory():
         until = gflow.Until(log_t=9.0)
         return gflow.solve(flow, network, until=until, clock=clock, progress=False)
 
-    time, log_time = solved("time"), solved("log_time")
+    time, log_time = solved(Time()), solved(LogTime())
     np.testing.assert_allclose(np.log(time.tau[1:]), time.log_t[1:], atol=1e-11)
     expected = np.log(np.expm1(log_time.tau[1:]))
     np.testing.assert_allclose(expected, log_time.log_t[1:], atol=1e-11)
-    arc = solved("arc_length")
+    arc = solved(ArcLength())
     points = directions(arc) * np.exp(arc.log_radius)[:, None]
     chords = np.linalg.norm(np.diff(points, axis=0), axis=1)
     lengths = np.diff(arc.tau)
@@ -68,12 +69,12 @@ def test_two_weights_and_one_sample_move_as_in_theory():
     x, y = np.array([[1.0], [-1.0]]), np.array([1.0, -1.0])
     flow = gflow.GradientFlow(gflow.Exponential(), x, y)
     network = Product(jnp.array([1.0, 0.4]))
-    for clock in ("polar", *CLOCKS):
+    for clock in (Polar(), *CLOCKS):
         until = gflow.Until(log_t=8.0)
         curve = gflow.solve(
             flow, network, until=until, rtol=1e-9, clock=clock, progress=False
         )
-        w = np.asarray(curve.networks.w)
+        w = np.asarray(curve.network.w)
         drift = np.abs(w[:, 0] ** 2 - w[:, 1] ** 2 - 0.84) / np.sum(w**2, axis=1)
         assert np.max(drift[:-1]) <= 2e-8
         assert drift[-1] <= 1e-7  # the last sample comes from the dense output
@@ -88,13 +89,12 @@ def test_networks_with_biases_go_far():
     assert curve.degree is None
     assert curve.log_t[-1] == 1e6
     assert np.all(np.diff(curve.log_loss) < 0)
-    margins = curve.map(flow.margins)
-    assert np.all(margins[-1] > 0)
+    assert np.all(curve.margins[-1] > 0)
     # An independent solver on plain gradients, as far as it goes.
     until = gflow.Until(log_t=3.0)
     curve = gflow.solve(flow, network, until=until, rtol=1e-9, progress=False)
     expected = rk45(flow, network, math.exp(3.0))
-    leaves = jax.tree.leaves(arrays(curve.networks))
+    leaves = jax.tree.leaves(arrays(curve.network))
     found = np.concatenate([np.asarray(leaf[-1]).ravel() for leaf in leaves])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)
 
@@ -126,8 +126,9 @@ def rk45(flow, network, t):
 @pytest.mark.parametrize(
     ("clock", "message"),
     [
-        ("polar", r"`clock` must be one of .*loss.* for this network, .*homogeneous"),
-        ("log t", r"`clock` must be one of .*'log_time'.*, but is 'log t'"),
+        (Polar(), r"`clock` must not be Polar\(\) for this network, .*homogeneous"),
+        ("log t", r"`clock` must be one of `gflow.clocks`, .*, but is 'log t'"),
+        (LogTime, r"`clock` must be one of `gflow.clocks`, .* make an instance"),
     ],
 )
 def test_clocks_that_cannot_work(clock, message):
@@ -148,11 +149,13 @@ def test_a_margin_scale_needs_a_degree():
         )
 
 
-@pytest.mark.parametrize("clock", ["polar", "loss", "arc_length"])
+@pytest.mark.parametrize("clock", [Polar(), Loss(), ArcLength()])
 def test_the_square_loss_needs_a_clock_of_time(clock):
     flow = gflow.GradientFlow(gflow.Square(), np.eye(3), np.ones(3))
     network = gflow.nn.DeepLinear(3, (2,), key=jr.key(0))
-    with pytest.raises(ValueError, match=r"`clock` must be one of .* square loss"):
+    with pytest.raises(
+        ValueError, match=r"`clock` must be a function of time for the square loss"
+    ):
         gflow.solve(
             flow, network, until=gflow.Until(log_t=1.0), clock=clock, progress=False
         )

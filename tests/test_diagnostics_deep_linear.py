@@ -51,9 +51,12 @@ def layers_of(curve):
 @each_depth
 def test_a_balanced_start_stays_of_rank_one_and_aligned(depth):
     weights, curve = balanced(depth)
-    assert gflow.imbalance(DeepLinear.from_weights(weights)) < 1e-14
+    assert gflow.layers.imbalance(curve[0]) < 1e-14
     residuals, alignments = curve.map(
-        lambda net: (gflow.rank_one_residuals(net), gflow.layer_alignments(net))
+        lambda point: (
+            gflow.layers.rank_one_residuals(point),
+            gflow.layers.alignments(point),
+        )
     )
     assert len(curve.tau) > 30
     assert np.max(residuals) < 1e-14
@@ -76,7 +79,7 @@ def test_an_unbalanced_start_obeys_the_bounds_at_every_step(depth):
         np.linalg.norm(before @ before.T - after.T @ after, 2)
         for before, after in itertools.pairwise(first)
     )
-    assert abs(gflow.imbalance(DeepLinear.from_weights(weights)) / d - 1) < 1e-14
+    assert abs(gflow.layers.imbalance(curve[0]) / d - 1) < 1e-14
     square = np.exp(2 * np.asarray(curve.log_radius))
     factors = [np.linalg.svd(w, full_matrices=False) for w in layers_of(curve)]
     error = 1e-14  # of rounding, in units of r^2
@@ -92,7 +95,10 @@ def test_an_unbalanced_start_obeys_the_bounds_at_every_step(depth):
     assert d / square[-1] < 1e-9
     # And the diagnostics are these quantities.
     residuals, alignments = curve.map(
-        lambda net: (gflow.rank_one_residuals(net), gflow.layer_alignments(net))
+        lambda point: (
+            gflow.layers.rank_one_residuals(point),
+            gflow.layers.alignments(point),
+        )
     )
     for k, (_, values, _) in enumerate(factors):
         share = values / np.linalg.norm(values, axis=1, keepdims=True)

@@ -33,13 +33,16 @@ def test_saliency_agrees_with_numpy(late):
     x, y = np.asarray(flow.x), np.asarray(flow.y)
     maps = y[:, None] * ((2 * np.maximum(x @ v.T, 0) * a) @ v)
     maps /= np.linalg.norm(maps, axis=1, keepdims=True)
-    close(gflow.saliency(flow, network), maps, 1e-12)
+    close(gflow.margins.saliency(gflow.point(flow, network)), maps, 1e-12)
 
 
 def test_saliency_of_a_linear_network_is_its_product():
     flow, _, curve = linear_run()
     maps, product = curve.map(
-        lambda net: (gflow.saliency(flow, net), gflow.product_direction(net))
+        lambda point: (
+            gflow.margins.saliency(point),
+            gflow.layers.product_direction(point),
+        )
     )
     signed = np.asarray(flow.y)[:, None] * np.asarray(product)[:, None, :]
     close(maps, signed, 1e-11)
@@ -49,14 +52,16 @@ def test_activation_patterns(late):
     flow, network = late
     v, _ = (np.asarray(w) for w in network.weights)
     assert np.array_equal(
-        gflow.activation_patterns(flow, network), np.asarray(flow.x) @ v.T > 0
+        gflow.neurons.patterns(gflow.point(flow, network)), np.asarray(flow.x) @ v.T > 0
     )
     signs = np.where(np.arange(len(v)) == 3, -1.0, 1.0)[:, None]
     flipped = MLP.from_weights((signs * v, network.weights[1]))
-    assert gflow.pattern_distance(flow, network, flipped) == pytest.approx(1 / len(v))
-    assert gflow.pattern_distance(flow, network, network) == 0
+    assert gflow.neurons.pattern_distance(
+        gflow.point(flow, network), flipped
+    ) == pytest.approx(1 / len(v))
+    assert gflow.neurons.pattern_distance(gflow.point(flow, network), network) == 0
     with pytest.raises(ValueError, match="but is DeepLinear"):
-        gflow.activation_patterns(flow, linear_run()[1])
+        gflow.neurons.patterns(gflow.point(flow, linear_run()[1]))
 
 
 def test_patterns_of_two_hidden_layers():
@@ -67,7 +72,7 @@ def test_patterns_of_two_hidden_layers():
     u = np.asarray(flow.x) @ v.T
     second = np.where(u > 0, u**2, -0.5 * u**2) @ w.T
     expected = np.concatenate([u, second], axis=1) > 0
-    assert np.array_equal(gflow.activation_patterns(flow, network), expected)
+    assert np.array_equal(gflow.neurons.patterns(gflow.point(flow, network)), expected)
 
 
 def test_saliency_of_classes_is_that_of_the_nearest_rival():
@@ -79,7 +84,11 @@ def test_saliency_of_classes_is_that_of_the_nearest_rival():
     rivals = np.where(np.arange(3) == y[:, None], -np.inf, x @ product.T)
     rows = product[y] - product[np.argmax(rivals, axis=1)]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    close(gflow.saliency(flow, DeepLinear.from_weights(layers)), rows, 1e-13)
+    close(
+        gflow.margins.saliency(gflow.point(flow, DeepLinear.from_weights(layers))),
+        rows,
+        1e-13,
+    )
 
 
 class Product(eqx.Module):
@@ -98,19 +107,23 @@ def test_saliency_has_the_shape_of_an_image():
     flow = gflow.GradientFlow(gflow.Logistic(), x, y)
     signs = y * np.sign(np.sum(w * x, axis=(1, 2)))
     expected = signs[:, None, None] * w / np.linalg.norm(w)
-    close(gflow.saliency(flow, Product(jnp.asarray(7 * w))), expected, 1e-14)
+    close(
+        gflow.margins.saliency(gflow.point(flow, Product(jnp.asarray(7 * w)))),
+        expected,
+        1e-14,
+    )
 
 
 def test_saliency_converges_with_the_direction():
     """Its distance from that of the limit falls with the direction's."""
     flow, _, curve = relu2_run()
-    limit = gflow.limit(flow, curve)
+    limit = gflow.limit(curve)
     assert limit.verdict == "local maximum"
-    end = gflow.saliency(flow, limit.direction)
+    end = gflow.margins.saliency(gflow.point(flow, limit.direction))
     maps, apart = curve.map(
-        lambda net: (
-            gflow.saliency(flow, net),
-            2 * jnp.sin(gflow.rotation(net, limit.direction) / 2),
+        lambda point: (
+            gflow.margins.saliency(point),
+            2 * jnp.sin(gflow.paths.rotation(point, limit.direction) / 2),
         )
     )
     off = np.max(np.linalg.norm(np.asarray(maps) - np.asarray(end), axis=2), axis=1)
@@ -128,18 +141,20 @@ def test_activation_patterns_change_on_the_way_and_not_at_its_end():
     first = np.asarray(curve.direction.weights[0])
     expected = np.einsum("nf,tuf->tnu", np.asarray(flow.x), first) > 0
     patterns, shares = curve.map(
-        lambda net: (
-            gflow.activation_patterns(flow, net),
-            gflow.pattern_distance(flow, net, start),
+        lambda point: (
+            gflow.neurons.patterns(point),
+            gflow.neurons.pattern_distance(point, start),
         )
     )
     assert np.array_equal(patterns, expected)
     close(shares, np.mean(expected != expected[0], axis=(1, 2)), 1e-15)
     assert shares[0] == 0
-    limit = gflow.limit(flow, curve)
+    limit = gflow.limit(curve)
     late = np.asarray(curve.log_radius) > 0.8 * float(curve.log_radius[-1])
     # Units that carry weight in the limit no longer change.
-    carrying = np.asarray(gflow.neuron_shares(limit.direction)) > 1e-6
-    ended = np.asarray(gflow.activation_patterns(flow, limit.direction))
+    carrying = (
+        np.asarray(gflow.neurons.shares(gflow.point(flow, limit.direction))) > 1e-6
+    )
+    ended = np.asarray(gflow.neurons.patterns(gflow.point(flow, limit.direction)))
     assert np.all(np.asarray(patterns)[late][..., carrying] == ended[:, carrying])
     assert shares[-1] > 0

@@ -63,7 +63,9 @@ def subgradient(norm, w):
 @each_norm
 def test_the_residual_is_its_definition(late, norm):
     flow, network, log_radius, weights = late
-    value = gflow.bregman_residual(flow, network, log_radius, weights, norm)
+    value = gflow.kkt.bregman(
+        gflow.point(flow, network, log_radius=log_radius, weights=weights), norm
+    )
     z, gradients = numpy_margins_and_gradients(network, flow)
     w = flat(network) * np.min(z) ** (-1 / 3)
     m = np.asarray(weights) @ gradients
@@ -78,15 +80,10 @@ def test_the_residual_is_its_definition(late, norm):
 
 
 def test_in_the_euclidean_norm_it_is_half_the_squared_stationarity():
-    flow, _, curve = relu2_run()
+    _, _, curve = relu2_run()
     late = curve.at(tau=curve.tau[np.asarray(curve.log_loss) < -1.0])
     value, kkt = late.map(
-        lambda net, rho, q: (
-            gflow.bregman_residual(flow, net, rho, q),
-            gflow.kkt_residual(flow, net, rho, q).stationarity,
-        ),
-        late.log_radius,
-        late.weights,
+        lambda point: (gflow.kkt.bregman(point), gflow.kkt.residual(point).stationarity)
     )
     assert np.max(np.abs(2 * value / kkt**2 - 1)) < 1e-12
 
@@ -98,7 +95,9 @@ def test_it_vanishes_at_the_hard_margin_of_its_norm_alone(norm):
     for name, exact in found.items():
         network = DeepLinear.from_weights([exact.direction])
         q = jnp.asarray(exact.multipliers / np.sum(exact.multipliers))
-        value = gflow.bregman_residual(flow, network, 1e3, q, norm)
+        value = gflow.kkt.bregman(
+            gflow.point(flow, network, log_radius=1000.0, weights=q), norm
+        )
         size = found[norm].margin ** -2
         assert value > -1e-14 * size
         assert (value < 1e-13 * size) == (name == norm)
@@ -111,8 +110,12 @@ def test_by_default_it_is_that_of_the_flow(late, norm, smoothing):
     flow = gflow.SteepestFlow(
         plain.loss, plain.x, plain.y, norm=norm, smoothing=smoothing
     )
-    value = gflow.bregman_residual(flow, network, log_radius, weights)
-    named = gflow.bregman_residual(flow, network, log_radius, weights, norm)
+    value = gflow.kkt.bregman(
+        gflow.point(flow, network, log_radius=log_radius, weights=weights)
+    )
+    named = gflow.kkt.bregman(
+        gflow.point(flow, network, log_radius=log_radius, weights=weights), norm
+    )
     z, gradients = numpy_margins_and_gradients(network, flow)
     theta, pull = flat(network), np.asarray(weights) @ gradients
     measure = flow.norm_of(((10, 10), (10,)))
@@ -133,14 +136,12 @@ def test_it_vanishes_along_steepest_flows(norm):
     curve = run("linear", norm)
     flow = curve.field.flow
     own, euclidean, margin, norms = curve.map(
-        lambda net, rho, q: (
-            gflow.bregman_residual(flow, net, rho, q),
-            gflow.bregman_residual(flow, net, rho, q, "l2"),
-            jnp.min(flow.margins(net)),
-            flow.norm_of(((5,),))(net.weights[0]),
-        ),
-        curve.log_radius,
-        curve.weights,
+        lambda point: (
+            gflow.kkt.bregman(point),
+            gflow.kkt.bregman(point, "l2"),
+            jnp.min(flow.margins(point.direction)),
+            flow.norm_of(((5,),))(point.direction.weights[0]),
+        )
     )
     fitted = np.asarray(margin) > 0
     share = np.asarray(own)[fitted] * np.asarray(margin / norms)[fitted] ** 2
@@ -155,13 +156,15 @@ def test_margins_are_those_of_numpy(late, norm):
     flow, network, log_radius, _ = late
     z, _ = numpy_margins_and_gradients(network, flow)
     size = sizes(flat(network))[norm][0]
-    found = gflow.norm_margin(flow, network, norm)
+    found = gflow.margins.in_norm(gflow.point(flow, network), norm)
     assert math.isclose(found, np.min(z) / size**3, rel_tol=1e-13)
     smoothing = 1e-8  # as little as may be
     steepest = gflow.SteepestFlow(
         flow.loss, flow.x, flow.y, norm=norm, smoothing=smoothing
     )
-    found = gflow.steepest_margin(steepest, network, log_radius)
+    found = gflow.margins.steepest(
+        gflow.point(steepest, network, log_radius=log_radius)
+    )
     scale = math.exp(3 * log_radius)
     alpha = -np.logaddexp.reduce(-scale * z)
     expected = alpha / scale / size**3
@@ -171,4 +174,4 @@ def test_margins_are_those_of_numpy(late, norm):
 
 def test_other_norms_are_refused(late):
     with pytest.raises(ValueError, match="`norm` must be one of"):
-        gflow.bregman_residual(*late, norm="l3")
+        gflow.kkt.bregman(gflow.point(*late[:2]), norm="l3")

@@ -210,7 +210,7 @@ def test_a_neuron_that_is_off_never_moves(off):
     flow = gflow.GradientFlow(gflow.Exponential(), x, y)
     until = gflow.Until(log_margin_scale=60.0)
     curve = gflow.solve(flow, network, until=until, progress=False)
-    margin = curve.map(lambda net: gflow.normalized_margin(flow, net))[-1]
+    margin = curve.map(gflow.margins.normalized)[-1]
     np.testing.assert_allclose(margin, 0.25, rtol=1e-6)
     log_size = np.log(np.maximum(np.abs(curve.direction.w[:, 1, 1]), 1e-300))
     moved = log_size + curve.log_radius
@@ -231,7 +231,7 @@ def test_units_of_inputs_change_nothing():
         scaled = jax.tree.map(lambda w, unit=unit: w / np.sqrt(unit), network)
         flow = gflow.GradientFlow(gflow.Logistic(), unit * x, y)
         curve = gflow.solve(flow, scaled, until=until, progress=False)
-        margin = curve.map(lambda net, f=flow: gflow.normalized_margin(f, net))[-1]
+        margin = curve.map(lambda point, f=flow: gflow.margins.normalized(point))[-1]
         found.append(margin / unit)
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 
@@ -325,7 +325,7 @@ def test_a_deep_flow_stays_on_the_kinks_that_it_slides_along():
     until, margins = gflow.Until(log_margin_scale=60.0), []
     for rtol in (1e-4, 1e-6):
         curve = gflow.solve(flow, network, until=until, rtol=rtol, progress=False)
-        found = curve.map(lambda network: gflow.normalized_margin(flow, network))
+        found = curve.map(gflow.margins.normalized)
         margins.append(found[-1])
         slides = np.asarray(curve.field.gates.slides)
         sample, kink = np.divmod(slides[slides >= 0], 14)

@@ -18,12 +18,14 @@ import pytest
 ROOT = pathlib.Path(gflow.__file__).parent
 # The corridor, in the order of the data: a room imports only from rooms before it.
 ROOMS: tuple[str, ...] = (
-    *("_types", "_extras", "_compile", "_checks", "_tree", "_gates", "nn", "data"),
+    *("_types", "_text", "_extras", "_compile", "_checks", "_tree", "_gates"),
+    *("nn", "data", "clocks"),
     *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree", "_switches"),
     *("_rows", "_blocks", "_sides"),
     *(
         "_units",
         "_field",
+        "_described",
         "_directions",
         "_slides",
         "_settled",
@@ -45,6 +47,9 @@ ROOMS: tuple[str, ...] = (
         "_leaving",
         "_kept",
         "_passed",
+        "_point",
+        "_polar",
+        "_curve",
         "_trajectory",
         "_load",
         "_until",
@@ -55,18 +60,22 @@ ROOMS: tuple[str, ...] = (
         "_loop",
         "_turns",
         "_run",
+        "_checkpoint",
         "_events",
     ),
-    *("_modes", "_rest", "_progress", "_drive", "_solve", "_descent"),
-    *("reference", "_limit", "_diagnostics", "_kl", "problems"),
+    *("_modes", "_rest", "_progress", "_drive", "_solve", "solvers", "descent"),
+    *("reference", "_limit", "margins", "layers", "paths", "kkt", "neurons"),
+    *("kernels", "kl", "problems"),
     *("_netcdf", "plot", "testing", "experiments"),
 )
 # Walls: imports that run downhill and are wrong all the same.
 WALLS = {
-    "_descent": "_field _frame _solvers _loop _run _drive _solve",
-    "reference": "_flow _solvers _trajectory _loop _run _drive _solve _descent",
-    "_diagnostics": "_solvers _loop _run _drive _solve _descent",
-    "_kl": "_solvers _loop _run _drive _solve _descent",
+    "descent": "_frame _solvers _loop _run _drive _solve",
+    "reference": "_flow _solvers _trajectory _loop _run _drive _solve descent",
+    **dict.fromkeys(
+        ("margins", "layers", "paths", "kkt", "neurons", "kernels", "kl"),
+        "_solvers _loop _run _drive _solve descent",
+    ),
 }
 # Doors: words that one room alone may speak, or none. We step solvers ourselves.
 DOORS = {"diffeqsolve": "", "matplotlib": "plot", "hypothesis": "testing"}

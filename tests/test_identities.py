@@ -5,6 +5,7 @@ loss, its times), the other from margins and gradients by NumPy, or by a diagnos
 Runs carry errors of 1e-8 a step.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -88,7 +89,12 @@ class Fine:
 
     def from_run(self, fn):
         """A diagnostic at each sample."""
-        return jax.tree.map(np.asarray, self.curve.map(fn, self.curve.log_radius))
+        q = self.shares / np.sum(self.shares, axis=1, keepdims=True)
+
+        def at_exact_weights(point, q):
+            return fn(dataclasses.replace(point, weights=q))
+
+        return jax.tree.map(np.asarray, self.curve.map(at_exact_weights, q))
 
 
 fine = functools.cache(Fine)
@@ -118,7 +124,7 @@ def test_the_smoothed_margin_grows_by_its_law(name):
     radial, spherical = DEGREE * (ratio - 1), DEGREE * ratio * it.tangent**2
     log_margin = np.log(it.alpha) - DEGREE * it.log_r
     adds_up(radial + spherical, log_margin, it.log_r)
-    found = it.from_run(lambda net, rho: gflow.margin_growth(it.flow, net, rho))
+    found = it.from_run(gflow.margins.growth)
     size = np.max(np.abs(radial))
     assert np.max(np.abs(found.radial - radial)) < 1e-11 * size
     assert np.max(np.abs(found.spherical - spherical)) < 1e-11 * size
@@ -130,16 +136,13 @@ def test_the_smoothed_margin_grows_by_its_law(name):
 def test_the_path_grows_by_the_tangent(name):
     # zeta' = tan of the angle between weights and negative gradient.
     it = fine(name)
-    lengths = gflow.path_length(it.curve)
+    lengths = gflow.paths.length(it.curve)
     chords = integral(it.tangent, it.log_r)
     assert lengths[-1] > 0.1
     # Chords are shorter than arcs by the square of the steps.
     assert np.max(np.abs(lengths - chords)) < 1e-5 * lengths[-1]
     turning, beta = it.from_run(
-        lambda net, rho: (
-            gflow.turning(it.flow, net, rho),
-            gflow.alignment(it.flow, net, rho),
-        )
+        lambda point: (gflow.kkt.turning(point), gflow.kkt.alignment(point))
     )
     assert np.max(np.abs(turning / it.tangent - 1)) < 1e-7
     assert np.max(np.abs(beta - 1 / np.sqrt(1 + it.tangent**2))) < 1e-14
@@ -160,9 +163,9 @@ def test_the_margin_grows_along_the_path_by_its_parts(name):
     # d gamma~ / d zeta = r (|P grad gamma~| + |d_r gamma~| |d_r Loss| / |P grad Loss|)
     it = fine(name)
     loss, margin = it.from_run(
-        lambda net, rho: (
-            gflow.loss_gradient(it.flow, net, rho),
-            gflow.smoothed_margin_gradient(it.flow, net, rho),
+        lambda point: (
+            gflow.kkt.loss_gradient(point),
+            gflow.kkt.smoothed_margin_gradient(point),
         )
     )
     ratio = np.exp(margin.log_radial + loss.log_radial - loss.log_spherical)
@@ -201,10 +204,7 @@ def test_bounds_between_margins(name):
     assert np.all(total >= 1 - 1e-11)
     assert np.all(total <= (1 + 1e-11 if exponential else 2 * math.log(2)))
     smoothed, normalized = it.from_run(
-        lambda net, rho: (
-            gflow.smoothed_margin(it.flow, net, rho),
-            gflow.normalized_margin(it.flow, net),
-        )
+        lambda point: (gflow.margins.smoothed(point), gflow.margins.normalized(point))
     )
     assert np.max(np.abs(smoothed * it.scale / it.alpha - 1)) < 1e-12
     assert np.max(np.abs(normalized * it.scale / np.min(it.z, axis=1) - 1)) < 1e-13
@@ -223,19 +223,14 @@ def test_lyu_and_li_bound_the_turning_by_the_growth_of_the_margin(name):
 @each_run
 def test_the_kkt_residual_is_that_of_the_alignment_on_the_whole_run(name):
     """epsilon = gamma^(-1/L) sqrt(2 (1 - beta)), by the residual's own definition."""
-    flow, _, run = RUNS[name]()
+    _, _, run = RUNS[name]()
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run.direction)]
     theta = np.concatenate([a.reshape(len(a), -1) for a in leaves], axis=1)
     jacobian = jax.jit(jax.vmap(run.field.jacobian))
     z, gradients = map(np.asarray, jacobian(jnp.asarray(theta)))
     margin = np.min(z, axis=1)
     found, beta = run.map(
-        lambda net, rho, q: (
-            gflow.kkt_residual(flow, net, rho, q),
-            gflow.alignment(flow, net, rho, q),
-        ),
-        run.log_radius,
-        run.weights,
+        lambda point: (gflow.kkt.residual(point), gflow.kkt.alignment(point))
     )
     fitted = margin > 0
     assert np.sum(fitted) > 50
@@ -266,19 +261,21 @@ def test_sharp_constants(name):
     4 log log t / log t.
     """
     flow, _, run = RUNS[name]()
-    margin = gflow.limit(flow, run).margin
+    margin = gflow.limit(run).margin
     if name.startswith("linear"):
         exact = gflow.reference.hard_margin(flow.x, flow.y).margin / 3**1.5
         assert abs(margin / exact - 1) < 1e-12
     log_t = np.asarray(run.log_t)
-    here = np.asarray(run.map(lambda net: gflow.normalized_margin(flow, net)))
-    radius = gflow.log_radius_constant(run) + math.log(margin) / 3
+    here = np.asarray(run.map(gflow.margins.normalized))
+    radius = gflow.paths.log_radius_constant(run) + math.log(margin) / 3
     late = (log_t > 1e3) & (log_t < 1e300)
     lacking = np.log(margin / here[late])
     small = np.log(log_t[late]) / log_t[late]
     assert np.all(np.abs(radius[late]) < lacking + 4 * small + 1e-13)
     assert abs(radius[late][-1]) < 1e-6
-    loss = gflow.log_loss_constant(run) + 2 * math.log(3) + 2 / 3 * math.log(margin)
+    loss = (
+        gflow.paths.log_loss_constant(run) + 2 * math.log(3) + 2 / 3 * math.log(margin)
+    )
     early = (log_t > 1e3) & (log_t < 1e9)
     lacking = np.log(margin / here[early])
     small = np.log(log_t[early]) / log_t[early]

@@ -74,8 +74,8 @@ def angle_of(run):
 def test_flat_to_order_k_has_exponent_1_minus_1_over_k(
     order, power, log_scale, angle, digits
 ):
-    flow, run = flat_run(order, power, log_scale, angle, 10**-digits)
-    found = gflow.desingularize(flow, run)
+    _, run = flat_run(order, power, log_scale, angle, 10**-digits)
+    found = gflow.kl.desingularize(run)
     true = 1 - 1 / order
     assert abs(found.exponent - true) <= 0.02 * true
     assert abs(found.exponent - true) <= 4 * found.exponent_error
@@ -95,8 +95,8 @@ def test_flat_to_order_k_has_exponent_1_minus_1_over_k(
     angle=st.floats(0.3, 1.0),
 )
 def test_the_bound_and_the_error_hold_for_runs_that_end_early(order, log_scale, angle):
-    flow, run = flat_run(order, 3.0, log_scale, angle, 1e-7)
-    found = gflow.desingularize(flow, run)
+    _, run = flat_run(order, 3.0, log_scale, angle, 1e-7)
+    found = gflow.kl.desingularize(run)
     assert abs(found.exponent - (1 - 1 / order)) <= 4 * found.exponent_error
     phi = angle_of(run)
     assert np.all(found.bound[found.resolved] >= phi[found.resolved])
@@ -113,7 +113,7 @@ def test_the_entropy_of_several_active_margins_lowers_the_exponent(
     x = jnp.array([[1.0, 1.0], [1.0, 1.0], [-1.0, 1.0]])
     flow = gflow.GradientFlow(Exponential(), x, x[:, 0])
     network = Valley(jnp.array([3.0, 0.3, 0.5]), bend, power)
-    found = gflow.desingularize(flow, solve(flow, network, 60.0, 1e-10))
+    found = gflow.kl.desingularize(solve(flow, network, 60.0, 1e-10))
     assert abs(found.exponent - exponent) <= 0.02 * exponent
 
 
@@ -124,7 +124,7 @@ def test_a_product_of_two_weights_in_closed_form(angle):
     network = Product(3.0 * jnp.array([jnp.cos(angle), jnp.sin(angle)]))
     start = 9.0 * np.cos(2 * angle)  # cos 2φ = start / R
     run = solve(flow, network, 40.0, 1e-9)
-    found = gflow.desingularize(flow, run)
+    found = gflow.kl.desingularize(run)
     ok = found.resolved
     scale = np.exp(2 * np.asarray(run.log_radius)[ok])
     rest = np.arcsin(start / scale) / 2
@@ -146,17 +146,17 @@ def test_a_product_of_two_weights_in_closed_form(angle):
 def test_the_bound_holds_on_named_problems(make):
     flow, network, _ = make()
     reference = solve(flow, network, 100.0, 1e-10)
-    zeta = gflow.path_length(reference)
+    zeta = gflow.paths.length(reference)
     path = PchipInterpolator(np.asarray(reference.log_radius), zeta)
     for log_scale, rtol in ((60.0, 1e-5), (100.0, 1e-6)):
         run = solve(flow, network, log_scale, rtol)
-        found = gflow.desingularize(flow, run)
+        found = gflow.kl.desingularize(run)
         ok = found.resolved
         true = zeta[-1] - path(np.asarray(run.log_radius))
         assert np.all(found.bound[ok] >= true[ok])
         assert np.all(found.bound[ok] <= 5 * true[ok])
-        limit = gflow.limit(flow, run).direction
-        away = run.map(lambda net: gflow.rotation(net, limit))
+        limit = gflow.limit(run).direction
+        away = run.map(lambda point: gflow.paths.rotation(point, limit))
         known = np.isfinite(found.bound)
         assert np.all(found.bound[known] >= np.asarray(away)[known])
         # The slowest deviation of both decays like 1/r, and L = 3: σ < L/2.
@@ -170,23 +170,21 @@ def test_the_bound_holds_on_named_problems(make):
 
 
 def test_gap_and_speed_agree_with_differences():
-    flow, _, run = relu2_run()
-    found = gflow.desingularize(flow, run)
-    margin = np.asarray(
-        run.map(lambda net, rho: gflow.smoothed_margin(flow, net, rho), run.log_radius)
-    )
+    _, _, run = relu2_run()
+    found = gflow.kl.desingularize(run)
+    margin = np.asarray(run.map(gflow.margins.smoothed))
     here = found.resolved & (found.gap > 1e-7)
     np.testing.assert_allclose(
         -np.diff(found.gap[here]), np.diff(margin[here]), rtol=0.02, atol=1e-9
     )
-    pinned = gflow.desingularize(flow, run, gflow.limit(flow, run))
+    pinned = gflow.kl.desingularize(run, gflow.limit(run))
     np.testing.assert_allclose(found.gap[here], pinned.gap[here], rtol=1e-3)
 
 
 def test_samples_without_dense_output_are_enough():
-    flow, _, run = relu2_run()
-    dense = gflow.desingularize(flow, run)
-    sparse = gflow.desingularize(flow, run.at(tau=np.asarray(run.tau)))
+    _, _, run = relu2_run()
+    dense = gflow.kl.desingularize(run)
+    sparse = gflow.kl.desingularize(run.at(tau=np.asarray(run.tau)))
     assert abs(sparse.exponent - dense.exponent) < 0.01
     here = sparse.resolved
     assert np.all(sparse.bound[here] >= 0.99 * dense.remaining[here])
@@ -194,31 +192,30 @@ def test_samples_without_dense_output_are_enough():
 
 def test_wrong_input_is_refused():
     flow, _, run = linear_run()
-    with pytest.raises(ValueError, match="`flow` must be the one"):
-        gflow.desingularize(gflow.GradientFlow(flow.loss, -flow.x, flow.y), run)
     with pytest.raises(ValueError, match="`discord` must be positive"):
-        gflow.desingularize(flow, run, discord=0.0)
+        gflow.kl.desingularize(run, discord=0.0)
     steepest = gflow.SteepestFlow(flow.loss, flow.x, flow.y, norm="linf")
-    with pytest.raises(ValueError, match=r"`flow` must be a `gflow\.Grad"):
-        gflow.desingularize(steepest, run)  # pyright: ignore[reportArgumentType]
+    other = eqx.tree_at(lambda curve: curve.field.flow, run, steepest)
+    with pytest.raises(ValueError, match=r"`curve.flow` must be a `gflow\.Grad"):
+        gflow.kl.desingularize(other)
     toy, network, _ = relu2_run()
     short = solve(toy, network, 14.0, 1e-6)
     with pytest.raises(ValueError, match="`limit` must be certified"):
-        gflow.desingularize(toy, short, gflow.limit(toy, short))
+        gflow.kl.desingularize(short, gflow.limit(short))
     few = run.at(tau=np.asarray(run.tau)[-3:])
-    with pytest.raises(ValueError, match="`trajectory` must have 8 samples"):
-        gflow.desingularize(flow, few)
+    with pytest.raises(ValueError, match="`curve` must have 8 samples"):
+        gflow.kl.desingularize(few)
 
 
 def test_pictures_show_the_power_law_and_the_bound():
-    flow, _, run = relu2_run()
-    found = gflow.desingularize(flow, run)
+    _, _, run = relu2_run()
+    found = gflow.kl.desingularize(run)
     ax = gflow.plot.kl_speed(found)
     gap, law = map(np.asarray, ax.lines[-1].get_data())
     slope = np.diff(np.log(law)) / np.diff(np.log(gap))
     np.testing.assert_allclose(slope, found.exponent)
-    limit = gflow.limit(flow, run).direction
-    away = run.map(lambda net: gflow.rotation(net, limit))
+    limit = gflow.limit(run).direction
+    away = run.map(lambda point: gflow.paths.rotation(point, limit))
     ax = gflow.plot.kl_path(found, distance=away)
     bound, path, angle = (np.asarray(line.get_ydata()) for line in ax.lines)
     assert len(path) == len(angle) == np.sum(found.resolved)

@@ -22,6 +22,10 @@ def test_directions_have_norm_one(name):
         assert np.max(np.abs(np.linalg.norm(vectors, axis=-1) - 1)) <= 1e-12
 
 
+def at_norm_one(point):
+    return point.flow.margins(point.direction)
+
+
 @each_problem
 def test_clocks_run_forward(name):
     trajectory = curve(name)
@@ -45,7 +49,7 @@ def test_weights_belong_to_the_margins(name):
     trajectory = curve(name)
     log_scale = trajectory.degree * np.asarray(trajectory.log_radius)
     early = log_scale < np.log(1e3)
-    z = np.exp(log_scale)[:, None] * np.asarray(trajectory.map(flow.margins))
+    z = np.exp(log_scale)[:, None] * np.asarray(trajectory.map(at_norm_one))
     expected = jax.nn.softmax(flow.loss.log_weight(z), axis=1)
     error = np.max(np.abs(trajectory.weights - expected), axis=1)
     assert np.all(error[early] <= 1e-6 * np.maximum(1.0, np.exp(log_scale[early])))
@@ -56,7 +60,7 @@ def test_log_loss_is_that_of_the_margins(name):
     flow, _ = problem(name)
     trajectory = curve(name)
     scale = np.exp(trajectory.degree * np.asarray(trajectory.log_radius))
-    z = scale[:, None] * np.asarray(trajectory.map(flow.margins))
+    z = scale[:, None] * np.asarray(trajectory.map(at_norm_one))
     losses = np.asarray(flow.loss.log_loss(z))
     expected = np.logaddexp.reduce(losses, axis=1) - np.log(z.shape[1])
     error = np.abs(trajectory.log_loss - expected)

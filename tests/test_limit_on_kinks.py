@@ -44,15 +44,21 @@ def slid(scale=1.0):
     flow = gflow.GradientFlow(gflow.Logistic(), scale * x, y)
     until = Until(log_margin_scale=100.0)
     run = gflow.solve(flow, network, until=until, rtol=1e-6, progress=False)
-    return flow, run, gflow.limit(flow, run)
+    return flow, run, gflow.limit(run)
 
 
 def test_the_margin_is_that_at_the_end_of_the_curve():
     flow, run, limit = slid()
     end = jax.tree.map(lambda leaf: leaf[-1], run.direction)
-    assert abs(gflow.normalized_margin(flow, end) / limit.margin - 1) < 1e-6
     assert (
-        abs(gflow.normalized_margin(flow, limit.direction) / limit.margin - 1) < 1e-14
+        abs(gflow.margins.normalized(gflow.point(flow, end)) / limit.margin - 1) < 1e-6
+    )
+    assert (
+        abs(
+            gflow.margins.normalized(gflow.point(flow, limit.direction)) / limit.margin
+            - 1
+        )
+        < 1e-14
     )
     # Some units fall behind like r^-0.11: the direction is further off.
     assert limit.distance < 1e-2
@@ -64,21 +70,21 @@ def test_generalized_gradients_by_hand_meet_the_conditions():
     inner, outer = map(np.asarray, (limit.direction.inner, limit.direction.outer))
     u = x @ inner.T
     gates = (u > 0).astype(float)
-    assert 8 <= len(limit.slides) <= 16
-    assert np.all((limit.gates > 0) & (limit.gates < 1))
-    assert np.max(np.abs(u.ravel()[limit.slides])) < 1e-14
-    gates.ravel()[limit.slides] = limit.gates
+    assert 8 <= len(limit.certificate.slides) <= 16
+    assert np.all((limit.certificate.gates > 0) & (limit.certificate.gates < 1))
+    assert np.max(np.abs(u.ravel()[limit.certificate.slides])) < 1e-14
+    gates.ravel()[limit.certificate.slides] = limit.certificate.gates
     rows = (gates * outer)[:, :, None] * x[:, None, :]
     gradients = y[:, None] * np.hstack([rows.reshape(20, -1), gates * u])
     theta = np.concatenate([inner.ravel(), outer])
-    active = limit.active
+    active = limit.certificate.active
     pulls, residual = nnls(gradients[active].T, theta)
     assert residual < 1e-12
-    assert limit.stationarity < 1e-12
-    unit = limit.multipliers[active] / np.sum(limit.multipliers)
+    assert limit.certificate.stationarity < 1e-12
+    unit = limit.certificate.multipliers[active] / np.sum(limit.certificate.multipliers)
     assert np.max(np.abs(pulls / np.sum(pulls) - unit)) < 1e-10
     # Gates of one side alone do not: the kinks matter.
-    gates.ravel()[limit.slides] = 0.0
+    gates.ravel()[limit.certificate.slides] = 0.0
     rows = (gates * outer)[:, :, None] * x[:, None, :]
     gradients = y[:, None] * np.hstack([rows.reshape(20, -1), gates * u])
     assert nnls(gradients[active].T, theta)[1] > 1e-2
@@ -98,7 +104,9 @@ def test_units_of_inputs_do_not_matter():
     flow, run, other = slid(1e-4)
     assert other.verdict == limit.verdict
     end = jax.tree.map(lambda leaf: leaf[-1], run.direction)
-    assert abs(gflow.normalized_margin(flow, end) / other.margin - 1) < 1e-6
+    assert (
+        abs(gflow.margins.normalized(gflow.point(flow, end)) / other.margin - 1) < 1e-6
+    )
     assert abs(other.margin / (1e-4 * limit.margin) - 1) < 1e-9
     assert other.infeasibility < 1e-12
 
@@ -116,13 +124,13 @@ def at_other_gates(run, numbers, on):
 
 
 def test_a_kink_that_is_not_held_ends_on_the_wrong_side():
-    flow, run, limit = slid()
+    _, run, limit = slid()
     big = np.linalg.norm(limit.direction.inner, axis=1) > 0.4
-    kink = next(k for k in limit.slides if big[k % 10])
+    kink = next(k for k in limit.certificate.slides if big[k % 10])
     other = at_other_gates(
         run, lambda slides: np.where(slides == kink, -1, slides), lambda on: on
     )
-    free = gflow.limit(flow, other)
+    free = gflow.limit(other)
     assert free.verdict == "not yet"
     assert "on the wrong side" in str(free)
 
@@ -133,7 +141,7 @@ def held_too(run, limit, samples):
     u = np.abs(points()[0] @ inner.T)
     u[:, np.linalg.norm(inner, axis=1) < 0.4] = np.inf
     u[np.setdiff1d(np.arange(20), samples)] = np.inf
-    u.ravel()[limit.slides] = np.inf
+    u.ravel()[limit.certificate.slides] = np.inf
     kink = int(np.argmin(u))
 
     def add(slides):
@@ -148,9 +156,9 @@ def held_too(run, limit, samples):
 
 
 def test_a_kink_too_many_has_a_multiplier_outside():
-    flow, run, limit = slid()
-    kink, other = held_too(run, limit, limit.active)
-    held = gflow.limit(flow, other, reach=0.5)
+    _, run, limit = slid()
+    kink, other = held_too(run, limit, limit.certificate.active)
+    held = gflow.limit(other, reach=0.5)
     assert held.verdict == "not yet"
     assert "lie outside of [0, 1] there" in str(held)
     share = held.gates[list(held.slides).index(kink)]
@@ -158,29 +166,31 @@ def test_a_kink_too_many_has_a_multiplier_outside():
 
 
 def test_kinks_of_samples_without_a_multiplier_hold_nothing():
-    flow, run, limit = slid()
-    kink, other = held_too(run, limit, np.setdiff1d(np.arange(20), limit.active))
-    free = gflow.limit(flow, other)
+    _, run, limit = slid()
+    kink, other = held_too(
+        run, limit, np.setdiff1d(np.arange(20), limit.certificate.active)
+    )
+    free = gflow.limit(other)
     assert kink not in free.slides
     assert abs(free.margin / limit.margin - 1) < 1e-12
     assert free.verdict == limit.verdict
 
 
 def test_kinks_behind_kinks_are_not_certified():
-    flow, run, limit = slid()
+    _, run, limit = slid()
     field = copy.copy(run.field)
     object.__setattr__(field, "straight", False)  # as of a deeper network
-    deep = gflow.limit(flow, eqx.tree_at(lambda run: run.field, run, field))
+    deep = gflow.limit(eqx.tree_at(lambda run: run.field, run, field))
     assert deep.verdict == "not shown"
-    assert f"slides along {len(limit.slides)} kinks" in str(deep)
+    assert f"slides along {len(limit.certificate.slides)} kinks" in str(deep)
     assert abs(deep.margin / limit.margin - 1) < 1e-6
 
 
 def test_the_part_of_a_curve_has_the_gates_of_its_end():
-    flow, run, _ = slid()
-    margins = run.map(lambda net: gflow.normalized_margin(flow, net))
+    _, run, _ = slid()
+    margins = run.map(gflow.margins.normalized)
     first = int(np.argmax(margins > 0))
-    part = gflow.limit(flow, run.at(tau=run.tau[first : first + 1]))
+    part = gflow.limit(run.at(tau=run.tau[first : first + 1]))
     assert part.verdict == "not shown"
     assert "The gates of the trajectory are those of its last step" in str(part)
 
@@ -191,7 +201,7 @@ def followed(x, y, inner, outer):
     network = Plain(jnp.asarray(inner), jnp.asarray(outer))
     until = Until(log_margin_scale=100.0)
     run = gflow.solve(flow, network, until=until, progress=False)
-    return flow, gflow.limit(flow, run)
+    return flow, gflow.limit(run)
 
 
 def test_units_held_on_the_kinks_of_each_other_are_a_local_maximum():
@@ -206,10 +216,10 @@ def test_units_held_on_the_kinks_of_each_other_are_a_local_maximum():
     lengths = np.array([np.sin(angle), np.sin(angle), np.sqrt(3)])
     assert abs(limit.margin * 2 * np.sum(1 / lengths) - 1) < 1e-12
     # x1 - s x2 is orthogonal to x2.
-    assert sorted(limit.slides) == [1, 3]
-    assert np.max(np.abs(limit.gates - np.cos(angle))) < 1e-12
-    assert limit.unstable == 0
-    assert limit.stationarity < 1e-13
+    assert sorted(limit.certificate.slides) == [1, 3]
+    assert np.max(np.abs(limit.certificate.gates - np.cos(angle))) < 1e-12
+    assert limit.stability.unstable == 0
+    assert limit.certificate.stationarity < 1e-13
 
 
 off = {"zero": (0.0, 0.0, 0.0), "off": (0.1, -1.0, -2.0)}
@@ -224,14 +234,14 @@ def test_a_unit_that_is_off_forbids_a_local_maximum(second):
     flow, limit = followed(x, [1.0, 1.0, -1.0], inner, outer)
     # Weights of norm 1/2 in each layer to a margin of 1 / (2 lengths).
     assert abs(limit.margin * 2 * (1 / 0.3 + 1 / np.sqrt(2)) - 1) < 1e-12
-    assert limit.stationarity < 1e-12
+    assert limit.certificate.stationarity < 1e-12
     assert limit.verdict == "first order only"
     assert "1 unit is zero or at a kink" in str(limit)
-    assert np.isnan(limit.log_log_t_escape)
+    assert np.isnan(limit.stability.log_log_t_escape)
     # With a unit for each point the margin is larger.
     length = np.linalg.norm(x, axis=1)
     units = np.sqrt(1 / length)
     better = Plain(
         jnp.asarray(x * (units / length)[:, None]), jnp.asarray(flow.y * units)
     )
-    assert gflow.normalized_margin(flow, better) > 1.5 * limit.margin
+    assert gflow.margins.normalized(gflow.point(flow, better)) > 1.5 * limit.margin

@@ -15,26 +15,29 @@ def test_repeated_samples_share_a_multiplier():
     )
     until = Until(log_margin_scale=100.0)
     run = gflow.solve(twice, network, until=until, rtol=1e-6, progress=False)
-    limit = gflow.limit(twice, run)
+    limit = gflow.limit(run)
     assert limit.verdict == "local maximum"
-    assert limit.gap < 1e-12
+    assert limit.certificate.gap < 1e-12
     assert abs(limit.margin / TOY_MARGIN - 1) < 2e-12
     assert np.array_equal(
-        limit.active[limit.active >= 20] - 20, limit.active[limit.active < 20]
+        limit.certificate.active[limit.certificate.active >= 20] - 20,
+        limit.certificate.active[limit.certificate.active < 20],
     )
 
 
 def test_an_unfitted_network_has_no_limit():
-    flow, run = run_of("relu2", 100.0, 1e-8)
-    limit = gflow.limit(flow, cut(run, 0))
+    _, run = run_of("relu2", 100.0, 1e-8)
+    limit = gflow.limit(cut(run, 0))
     assert limit.verdict == "not yet"
     assert "9 of 20 margins are not positive" in str(limit)
 
 
 def test_bad_arguments_are_named():
-    flow, run = run_of("relu2", 100.0, 1e-8)
-    with pytest.raises(ValueError, match="`flow` must be the one that"):
-        gflow.limit(gflow.GradientFlow(flow.loss, 2 * flow.x, flow.y), run)
+    _, run = run_of("relu2", 100.0, 1e-8)
+    with pytest.raises(ValueError, match=r"`curve` must be what `gflow.solve` or"):
+        gflow.limit(run[-1])
+    with pytest.raises(ValueError, match="`curve` must have points"):
+        gflow.limit(run[:0])
     for name in ("tolerance", "reach"):
         with pytest.raises(ValueError, match=f"`{name}` must be positive, but is 0"):
-            gflow.limit(flow, run, **{name: 0.0})
+            gflow.limit(run, **{name: 0.0})

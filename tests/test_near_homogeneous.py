@@ -37,7 +37,7 @@ def margins_along(name, log_t=1e6):
         progress=False,
     )  # fmt: skip
     bound = (0.0, KAPPA[name] * math.sqrt(WIDTH))
-    modified = curve.map(lambda net: gflow.modified_margin(flow, net, 2, bound))
+    modified = curve.map(lambda point: gflow.margins.modified(point, 2, bound))
     alpha = -np.asarray(curve.log_loss) - math.log(flow.samples)
     return curve, np.asarray(modified), alpha / np.exp(2 * np.asarray(curve.log_radius))
 

@@ -46,7 +46,7 @@ def far():
     flow, network = problem("relu2")
     until = Until(log_margin_scale=100.0)
     run = gflow.solve(flow, network, until=until, progress=False)
-    return flow, run, gflow.limit(flow, run)
+    return flow, run, gflow.limit(run)
 
 
 def toy():
@@ -56,14 +56,16 @@ def toy():
 PICTURES = {
     "over_time": lambda ax: gflow.plot.over_time(toy()[1], toy()[1].log_loss, ax=ax),
     "convergence": lambda ax: gflow.plot.convergence(*far()[1:], rtol=1e-6, ax=ax),
-    "kkt_residuals": lambda ax: gflow.plot.kkt_residuals(*toy(), ax=ax),
+    "kkt_residuals": lambda ax: gflow.plot.kkt_residuals(toy()[1], ax=ax),
     "multipliers": lambda ax: gflow.plot.multipliers(toy()[1], ax=ax),
     "layer_alignments": lambda ax: gflow.plot.layer_alignments(toy()[1], ax=ax),
-    "neurons, circle": lambda ax: gflow.plot.neurons(*planar(), ax=ax),
-    "neurons, projected": lambda ax: gflow.plot.neurons(*toy(), ax=ax),
-    "neurons, sphere": lambda ax: gflow.plot.neurons(*planar(3), ax=ax),
-    "prediction": lambda ax: gflow.plot.prediction(*planar(), ax=ax),
-    "prediction, classes": lambda ax: gflow.plot.prediction(*three_classes(), ax=ax),
+    "neurons, circle": lambda ax: gflow.plot.neurons(planar()[1], ax=ax),
+    "neurons, projected": lambda ax: gflow.plot.neurons(toy()[1], ax=ax),
+    "neurons, sphere": lambda ax: gflow.plot.neurons(planar(3)[1], ax=ax),
+    "prediction": lambda ax: gflow.plot.prediction(planar()[1], ax=ax),
+    "prediction, classes": lambda ax: gflow.plot.prediction(
+        gflow.point(*three_classes()), ax=ax
+    ),
 }
 each_picture = pytest.mark.parametrize("name", PICTURES)
 
@@ -152,15 +154,9 @@ def test_convergence_to_a_network(ax):
 def test_kkt_residuals_obey_their_identity(ax):
     # eps = margin^(-1/L) sqrt(2 (1 - beta)), where the cosine still has its digits.
     flow, run = toy()
-    gflow.plot.kkt_residuals(flow, run, ax=ax)
-    margin = np.asarray(run.map(lambda net: gflow.normalized_margin(flow, net)))
-    cosine = np.asarray(
-        run.map(
-            lambda net, rho, q: gflow.alignment(flow, net, rho, q),
-            run.log_radius,
-            run.weights,
-        )
-    )
+    gflow.plot.kkt_residuals(run, ax=ax)
+    margin = np.asarray(run.map(gflow.margins.normalized))
+    cosine = np.asarray(run.map(gflow.kkt.alignment))
     fitted = (margin > 0) & (cosine < 0.99)
     assert np.any(fitted)
     expected = margin[fitted] ** (-1 / 3) * np.sqrt(2 * (1 - cosine[fitted]))
@@ -170,10 +166,12 @@ def test_kkt_residuals_obey_their_identity(ax):
     assert np.all(np.isnan(stationarity[margin <= 0]))
     # delta of unit-margin weights, whose multipliers sum to |w|^2 / L times the cosine
     # of the angle and over it: so slack is at most that sum times the largest slack.
-    behind = np.asarray(run.map(lambda net: gflow.slacks(flow, net)))[fitted]
+    behind = np.asarray(run.map(gflow.margins.slacks))[fitted]
     sums = margin[fitted] ** (-2 / 3) / 3
     heaviest = np.max(run.weights[fitted] * behind, axis=1)
-    pull = np.asarray(run.map(lambda net, q: q @ flow.margins(net), run.weights))
+    pull = np.asarray(
+        run.map(lambda point: point.weights @ flow.margins(point.direction))
+    )
     pulled = pull[fitted] / margin[fitted]  # sum of q z / z_min
     assert np.allclose(slack[fitted], sums * cosine[fitted] * heaviest / pulled)
 
@@ -215,8 +213,8 @@ def paths_of(ax, units):
 
 
 def test_on_the_circle_the_angle_is_the_direction_and_the_radius_time(ax):
-    flow, run = planar()
-    gflow.plot.neurons(flow, run, floor=1e-3, ax=ax)
+    _, run = planar()
+    gflow.plot.neurons(run, floor=0.001, ax=ax)
     paths = np.moveaxis(paths_of(ax, 6), [0, 1], [1, 2])
     radii = np.linalg.norm(paths, axis=2)
     expected = unit_paths(run, 1e-3)
@@ -233,8 +231,8 @@ def test_on_the_circle_the_angle_is_the_direction_and_the_radius_time(ax):
 
 
 def test_on_the_sphere_paths_have_norm_one():
-    flow, run = planar(3)
-    ax: Any = gflow.plot.neurons(flow, run)
+    _, run = planar(3)
+    ax: Any = gflow.plot.neurons(run)
     assert ax.name == "3d"
     drawn = np.stack([np.stack(one.get_data_3d(), axis=1) for one in ax.lines[:6]], 1)
     assert np.allclose(drawn, unit_paths(run, 1e-4), equal_nan=True)
@@ -242,8 +240,8 @@ def test_on_the_sphere_paths_have_norm_one():
 
 
 def test_projections_are_onto_principal_directions(ax):
-    flow, run = toy()
-    gflow.plot.neurons(flow, run, ax=ax)
+    _, run = toy()
+    gflow.plot.neurons(run, ax=ax)
     drawn = np.moveaxis(paths_of(ax, 10), [0, 1], [1, 2])
     paths, last = unit_paths(run, 1e-4), np.asarray(run.direction.weights[0][-1])
     # The map from directions to the picture is the one with the greatest image.
@@ -268,9 +266,9 @@ def outlines(ax, width):
 
 def test_the_boundary_and_the_margin_lie_where_the_network_says(ax):
     flow, run = planar()
-    gflow.plot.prediction(flow, run, ax=ax)
+    gflow.plot.prediction(run, ax=ax)
     network = jax.tree.map(lambda leaf: leaf[-1], run.direction)
-    margin = float(gflow.normalized_margin(flow, network))
+    margin = float(gflow.margins.normalized(gflow.point(flow, network)))
     output = jax.vmap(network)
     dashed = [np.asarray(output(points)) for points in outlines(ax, 1.0)]
     assert [len(values) > 0 for values in dashed] == [True, True]
@@ -286,7 +284,7 @@ def test_the_boundary_and_the_margin_lie_where_the_network_says(ax):
 def test_three_linear_classes_meet_in_rays(ax):
     # Logits <v_k, x> of three unit vectors: scores vanish where two of them are equal.
     flow, network = three_classes()
-    gflow.plot.prediction(flow, network, ax=ax)
+    gflow.plot.prediction(gflow.point(flow, network), ax=ax)
     for kind, width in ((0.0, 1.5), (1.5, 1.0)):  # boundary, and margin 1 - cos 120°
         lines = outlines(ax, width)
         assert len(lines) == 3
@@ -299,7 +297,7 @@ def test_three_linear_classes_meet_in_rays(ax):
 def test_a_network_that_errs_has_no_margin_lines(ax):
     flow, run = planar()
     wrong = gflow.GradientFlow(flow.loss, flow.x, -flow.y)
-    gflow.plot.prediction(wrong, run, ax=ax)
+    gflow.plot.prediction(gflow.point(wrong, run[-1].direction), ax=ax)
     assert not outlines(ax, 1.0)
     assert "margin" not in " ".join(t.get_text() for t in ax.get_legend().get_texts())
 
@@ -307,27 +305,30 @@ def test_a_network_that_errs_has_no_margin_lines(ax):
 def test_a_trajectory_without_degree_shows_the_network_itself(ax):
     flow, run = planar()
     plain = eqx.tree_at(lambda t: t.degree, run, None)
-    gflow.plot.prediction(flow, plain, ax=ax)
+    gflow.plot.prediction(plain, ax=ax)
     network = jax.tree.map(lambda leaf: leaf[-1], run.direction)
-    margin = gflow.normalized_margin(flow, network) * np.exp(3 * run.log_radius[-1])
+    margin = gflow.margins.normalized(gflow.point(flow, network)) * np.exp(
+        3 * run.log_radius[-1]
+    )
     assert f"{margin:.4g}" in ax.get_legend().get_texts()[-1].get_text()
 
 
 def test_what_cannot_be_drawn_is_refused(ax):
     flow, run = toy()
-    square = gflow.GradientFlow(gflow.Square(), flow.x, flow.y)
-    wide = gflow.GradientFlow(gflow.Logistic(), flow.x[:, :5], flow.y)
+    regression = gflow.GradientFlow(gflow.Square(), flow.x, flow.y)
+    square = eqx.tree_at(lambda t: t.field.flow, run, regression)
     plane = gflow.GradientFlow(gflow.Square(), flow.x[:, :2], flow.y)
+    plane = gflow.point(plane, gflow.nn.MLP(2, (3,), key=jr.key(0)))
     thin = eqx.tree_at(
         lambda t: t.direction.weights[0], run, run.direction.weights[0][:, :, :1]
     )
     p, loss = gflow.plot, run.log_loss
     for message, call in (
-        (r"`flow\.x` must have shape \(samples, 2\) .* has shape \(20, 5\)",
-         lambda: p.prediction(wide, run, ax=ax)),
-        ("`flow` must have classes", lambda: p.prediction(plane, run, ax=ax)),
+        (r"`flow\.x` must have shape \(samples, 2\) .* has shape \(20, 10\)",
+         lambda: p.prediction(run, ax=ax)),
+        ("`flow` must have classes", lambda: p.prediction(plane, ax=ax)),
         ("`points` must be at least 2",
-         lambda: p.prediction(planar()[0], planar()[1], points=1, ax=ax)),
+         lambda: p.prediction(planar()[1], points=1, ax=ax)),
         ("`clock` must be one of", lambda: p.over_time(run, loss, clock="t", ax=ax)),
         ("`values` must have shape", lambda: p.over_time(run, loss[1:], ax=ax)),
         ("`values` must have shape", lambda: p.over_time(run, 1.0, ax=ax)),
@@ -335,19 +336,19 @@ def test_what_cannot_be_drawn_is_refused(ax):
          lambda: p.over_time(run, loss, label=["a", "b"], ax=ax)),
         ("`ax` must be one Axes of matplotlib, but is ndarray",
          lambda: p.over_time(run, loss, ax=np.array([ax]))),
-        ("`trajectory` must be what `gflow.solve` returned, but is ndarray",
+        ("`curve` must be what `gflow.solve` or .* returned, but is ndarray",
          lambda: p.over_time(loss, loss, ax=ax)),
-        ("`trajectory` must have samples",
+        ("`curve` must have points",
          lambda: p.multipliers(run.at(tau=np.array([])), ax=ax)),
         ("`rtol` must be positive", lambda: p.convergence(*far()[1:], rtol=0.0, ax=ax)),
         ("`support` must be at least", lambda: p.multipliers(run, support=1.0, ax=ax)),
-        ("`trajectory` must be that of a homogeneous network that classifies",
-         lambda: p.kkt_residuals(square, run, ax=ax)),
-        ("`trajectory` must fit all samples somewhere",
-         lambda: p.kkt_residuals(flow, run.at(tau=0.0001), ax=ax)),
+        ("`curve` must be that of a homogeneous network that classifies",
+         lambda: p.kkt_residuals(square, ax=ax)),
+        ("`curve` must fit all samples somewhere",
+         lambda: p.kkt_residuals(run.at(tau=0.0001), ax=ax)),
         ("`layer` must be a hidden one, 0 to 0, but is 1",
-         lambda: p.neurons(flow, run, layer=1, ax=ax)),
-        ("units with two or more inputs", lambda: p.neurons(flow, thin, ax=ax)),
+         lambda: p.neurons(run, layer=1, ax=ax)),
+        ("units with two or more inputs", lambda: p.neurons(thin, ax=ax)),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             call()

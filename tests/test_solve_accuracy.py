@@ -104,7 +104,7 @@ def test_kvaerno3_is_within_twenty_tolerances():
             *problem("relu2"),
             until=gflow.Until(log_t=60.0),
             rtol=rtol,
-            solver=gflow.SampleSpaceKvaerno3(),
+            solver=gflow.solvers.SampleSpaceKvaerno3(),
             progress=False,
         )
         found = directions(trajectory.at(log_t=LOG_T[:2]))

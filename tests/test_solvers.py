@@ -18,8 +18,8 @@ from gflow._steps import FRACTIONS, record
 
 RTOL = 1e-6
 ORDERS = {
-    "Kvaerno3": (gflow.SampleSpaceKvaerno3(stage_tol=1e-13), 3),
-    "Kvaerno5": (gflow.SampleSpaceKvaerno5(stage_tol=1e-13), 5),
+    "Kvaerno3": (gflow.solvers.SampleSpaceKvaerno3(stage_tol=1e-13), 3),
+    "Kvaerno5": (gflow.solvers.SampleSpaceKvaerno5(stage_tol=1e-13), 5),
 }
 COUNTS = (8, 12, 16, 24)
 TOTAL = 3.0
@@ -110,7 +110,7 @@ def test_dense_output_converges_at_order_four_or_that_of_the_solver(
 
 @pytest.mark.parametrize(
     "solver",
-    [dfx.Tsit5(), dfx.Dopri8(), dfx.Kvaerno5(), gflow.SampleSpaceKvaerno3()],
+    [dfx.Tsit5(), dfx.Dopri8(), dfx.Kvaerno5(), gflow.solvers.SampleSpaceKvaerno3()],
     ids=lambda solver: type(solver).__name__,
 )
 def test_solvers_trace_one_curve(solver):

@@ -42,14 +42,14 @@ def modes(start):
 
 
 @pytest.mark.parametrize("start", [1e-3, 1e-6, 1e-12])
-@pytest.mark.parametrize("clock", [None, "time"])
+@pytest.mark.parametrize("clock", [None, gflow.clocks.Time()])
 def test_decoupled_modes_rise_when_theory_says(start, clock):
     flow, network, product = modes(start)
     curve = gflow.solve(
         flow, network, until=gflow.Until(log_t=np.log(60.0)),
         rtol=1e-12 if start > 1e-9 else 3e-13, clock=clock, progress=False,
     )  # fmt: skip
-    first, second = (np.asarray(w) for w in curve.networks.weights)
+    first, second = (np.asarray(w) for w in curve.network.weights)
     found = second @ first
     expected = np.stack([product(t) for t in np.exp(curve.log_t)])
     size = np.linalg.norm(expected, axis=(1, 2))
@@ -72,15 +72,15 @@ def test_regression_agrees_with_descent_of_tiny_steps():
     )
 
     def descended(steps):
-        method = gflow.GradientDescent(step=np.e / steps)
-        point = gflow.descend(flow, network, method=method, gradients=steps + 1)
+        method = gflow.descent.GradientDescent(step=np.e / steps)
+        point = gflow.descent.descend(flow, network, method=method, gradients=steps + 1)
         return np.asarray(jax.tree.leaves(point.direction)[0][-1]) * np.exp(
             point.log_radius[-1]
         )
 
     # Euler's method is of order one: extrapolated, of order two.
     fine = 2 * descended(8000) - descended(4000)
-    found = np.asarray(curve.networks.weights[0][-1])
+    found = np.asarray(curve.network.weights[0][-1])
     np.testing.assert_allclose(found, fine, rtol=0, atol=3e-6)
 
 

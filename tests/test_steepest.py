@@ -11,6 +11,7 @@ import pytest
 import scipy.integrate
 from curves import directions
 from gflow import _norms
+from gflow.clocks import ArcLength, LogTime, Polar
 from gflow.problems import gaussians
 
 
@@ -170,7 +171,10 @@ def test_each_flow_ends_with_the_largest_margin_in_its_own_norm(kind):
     ends = {norm: last(run(kind, norm)) for norm in norms}
     flow = run(kind, "l2").field.flow
     table = [
-        [float(gflow.norm_margin(flow, ends[of], norm)) for of in norms]
+        [
+            float(gflow.margins.in_norm(gflow.point(flow, ends[of]), norm))
+            for of in norms
+        ]
         for norm in norms
     ]
     assert np.argmax(table, axis=1).tolist() == [0, 1, 2]
@@ -184,10 +188,7 @@ def test_the_steepest_margin_never_falls(kind, norm):
     # Tsilivis, Vardi and Kempe (2025), Theorem 1, for the smoothed norm as it is.
     # In the spectral norm a smaller smoothing leaves samples at which all neurons die.
     trajectory = run(kind, norm, 0.3 if norm == "spectral" else 0.03)
-    flow = trajectory.field.flow
-    margins = trajectory.map(
-        lambda net, rho: gflow.steepest_margin(flow, net, rho), trajectory.log_radius
-    )
+    margins = trajectory.map(gflow.margins.steepest)
     # Exact at the ends of steps; the last time lies within one.
     positive = np.asarray(margins)[:-1]
     positive = np.log(positive[positive > 0])
@@ -200,8 +201,13 @@ def test_the_steepest_margin_of_a_gradient_flow_is_the_smoothed_one():
     flow = gflow.GradientFlow(gflow.Exponential(), *data())
     net = last(run("relu2", "l2"))
     for rho in (1.0, 5.0):
-        one = gflow.steepest_margin(flow, net, rho)
-        assert abs(one / gflow.smoothed_margin(flow, net, rho) - 1) <= 1e-14
+        one = gflow.margins.steepest(gflow.point(flow, net, log_radius=rho))
+        assert (
+            abs(
+                one / gflow.margins.smoothed(gflow.point(flow, net, log_radius=rho)) - 1
+            )
+            <= 1e-14
+        )
 
 
 @pytest.mark.parametrize(
@@ -212,7 +218,9 @@ def test_linear_models_end_at_the_linear_program(norm, smoothing):
     # For a small smoothing the vertex is the same: no extrapolation.
     trajectory = run("linear", norm, smoothing)
     exact = gflow.reference.hard_margin(*data(), norm=norm).margin
-    found = gflow.norm_margin(trajectory.field.flow, last(trajectory), norm)
+    found = gflow.margins.in_norm(
+        gflow.point(trajectory.field.flow, last(trajectory)), norm
+    )
     assert abs(float(found) / exact - 1) <= 1e-8
 
 
@@ -223,7 +231,9 @@ def test_deep_linear_networks_end_at_the_linear_program(norm, smoothing, share):
     # Of width h: all h rows at the vertex for l_inf; one neuron, halved, for l_1.
     trajectory = run("deep linear", norm, smoothing, 60.0)
     exact = share * gflow.reference.hard_margin(*data(), norm=norm).margin
-    found = gflow.norm_margin(trajectory.field.flow, last(trajectory), norm)
+    found = gflow.margins.in_norm(
+        gflow.point(trajectory.field.flow, last(trajectory)), norm
+    )
     assert abs(float(found) / exact - 1) <= 1e-8
 
 
@@ -252,7 +262,7 @@ def test_l2_is_the_gradient_flow():
 # The steepest direction has kinks, which steps do not see coming: the error falls more
 # slowly than the tolerance, from tens of it to hundreds.
 @pytest.mark.parametrize(
-    ("clock", "rtol", "most"), [("arc_length", 1e-4, 4e-3), ("log_time", 1e-7, 5e-5)]
+    ("clock", "rtol", "most"), [(ArcLength(), 1e-4, 4e-3), (LogTime(), 1e-7, 5e-5)]
 )
 @pytest.mark.parametrize("norm", ["linf", "spectral"])
 def test_one_trajectory_whatever_the_clock(norm, clock, rtol, most):
@@ -330,9 +340,11 @@ def test_data_are_checked_as_for_the_gradient_flow():
 
 def test_the_polar_clock_is_refused():
     flow = gflow.SteepestFlow(gflow.Logistic(), *data(), norm="linf")
-    with pytest.raises(ValueError, match=r"`clock` must be one of .* `gflow.Steepest"):
+    with pytest.raises(
+        ValueError, match=r"`clock` must not be Polar\(\) for a `gflow.St"
+    ):
         gflow.solve(
-            flow, network("relu2"), until=gflow.Until(log_t=1.0), clock="polar",
+            flow, network("relu2"), until=gflow.Until(log_t=1.0), clock=Polar(),
             progress=False,
         )  # fmt: skip
 
@@ -340,4 +352,4 @@ def test_the_polar_clock_is_refused():
 def test_norm_margin_wants_a_norm():
     flow = gflow.GradientFlow(gflow.Logistic(), *data())
     with pytest.raises(ValueError, match="`norm` must be one of"):
-        gflow.norm_margin(flow, network("relu2"), "frobenius")
+        gflow.margins.in_norm(gflow.point(flow, network("relu2")), "frobenius")

@@ -75,7 +75,7 @@ def test_between_steps_the_dual_weights_are_those_of_the_point(name):
     np.testing.assert_allclose(np.sum(here.weights, axis=1), 1, rtol=1e-13)
     # Where the margins have digits enough for their exponentials.
     soon = np.asarray(here.degree * here.log_radius) < np.log(1e4)
-    scaled = margins(flow, jax.tree.map(lambda a: a[soon], here.networks))
+    scaled = margins(flow, jax.tree.map(lambda a: a[soon], here.network))
     log_q = np.asarray(jax.vmap(flow.log_weights)(jnp.asarray(scaled)))
     expected = scipy.special.softmax(log_q, axis=1)
     assert np.max(np.abs(here.weights[soon] - expected)) <= 1e-3
@@ -150,8 +150,7 @@ def test_map_takes_a_network_and_one_entry_of_each_array():
     flow, _ = problem("relu2")
     trajectory = curve("relu2").at(log_t=LOG_T)
     found = trajectory.map(
-        lambda network, rho, q: (rho, q @ flow.margins(network)),
-        trajectory.log_radius,
+        lambda point, q: (point.log_radius, q @ flow.margins(point.direction)),
         jnp.asarray(trajectory.weights),
     )
     expected = np.sum(

@@ -1,4 +1,9 @@
 """Where the flow ends, and the proof."""
 
 from .limit import limit as limit
-from .result import Limit as Limit, Verdict as Verdict
+from .result import (
+    Certificate as Certificate,
+    Limit as Limit,
+    Stability as Stability,
+    Verdict as Verdict,
+)

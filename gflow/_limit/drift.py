@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from .. import _tree
-from .._trajectory import Trajectory
+from .._curve import AbstractCurve
 
 
 LATE = 10.0  # log r, before the two last doublings
@@ -29,15 +29,15 @@ class Drift(NamedTuple):
     last: float
 
 
-def drift_of(trajectory: Trajectory) -> Drift | None:
-    """The drift at the end of a trajectory; `None` if it did not go on for so long."""
-    log_radius = np.asarray(trajectory.log_radius)
+def drift_of(curve: AbstractCurve) -> Drift | None:
+    """The drift at the end of a curve; `None` if it did not go on for so long."""
+    log_radius = np.asarray(curve.log_radius)
     end = log_radius[-1]
     late = log_radius > 0
     count = int(np.sum(late))
     if not end / 4 >= max(LATE, np.min(log_radius)) or count < 3:
         return None
-    leaves = jax.tree.leaves(_tree.parameters(trajectory.direction))
+    leaves = jax.tree.leaves(_tree.parameters(curve.direction))
     points = np.concatenate(
         [np.asarray(leaf)[late].reshape(count, -1) for leaf in leaves], axis=1
     )

@@ -1,17 +1,17 @@
-"""Where a trajectory ends, and how one knows."""
+"""Where a curve ends, and how one knows."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Float64, Int, PyTree
 
 from .. import _tree
-from .._field import Field, recorded
-from .._flow import GradientFlow
-from .._slides import with_gates
-from .._trajectory import Trajectory
+from .._checks import require_concrete
+from .._curve import AbstractCurve, require_curve
+from .._field import Field
+from .._point import Point
 from .active import stationary
 from .drift import drift_of
 from .kinks import Crossings, any_wrong, crossings, of_samples
@@ -20,32 +20,31 @@ from .newton import Root
 from .outlook import ON_MARGIN, outlook
 from .residuals import Residuals, residuals
 from .restricted import Restricted, restricted
-from .result import Limit, Verdict
+from .result import Certificate, Limit, Stability, Verdict
 from .verdict import judge
 
 
 BEHIND = (
     "The flow slides along {} kinks, of which some lie behind others: there is no "
-    "certificate for this yet. The margin is that at the end of the trajectory."
+    "certificate for this yet. The margin is that at the end of the curve."
 )
 CUT = (
-    "The gates of the trajectory are those of its last step, and it ends before: ask "
+    "The gates of the curve are those of its last step, and it ends before: ask "
     "the one that `solve` returned."
 )
 
 
 def limit(
-    flow: GradientFlow,
-    trajectory: Trajectory,
+    curve: AbstractCurve,
     *,
     tolerance: float = 1e-12,
     reach: float = 0.1,
     max_steps: int = 25,
     max_repairs: int = 50,
 ) -> Limit:
-    r"""The limit direction of a trajectory, to rounding, with its certificate.
+    r"""The limit direction of a curve, to rounding, with its certificate.
 
-    From the end of the trajectory Newton's method solves the Karush-Kuhn-Tucker
+    From the end of the curve Newton's method solves the Karush-Kuhn-Tucker
     conditions of the largest margin on the sphere,
 
     $$J(\theta)^\top q = L m \theta, \qquad q \geq 0, \qquad \sum_i q_i = 1, \qquad
@@ -65,10 +64,10 @@ def limit(
     slid along, could be switched on: then the verdict is to first order only.
 
     Args:
-        flow: The data and loss that the trajectory followed.
-        trajectory: What `gflow.solve` returned. Its last entry is read.
+        curve: What `gflow.solve` or `gflow.descent.descend` returned. Its last point is
+            read.
         tolerance: The largest stationarity and infeasibility of a certified limit.
-        reach: How far from it the trajectory may end, in radians.
+        reach: How far from it the curve may end, in radians.
         max_steps: Newton steps on one set of active margins.
         max_repairs: Changes of that set.
 
@@ -76,12 +75,12 @@ def limit(
         The verdict and its grounds: `print(limit)` says it in words.
 
     Raises:
-        ValueError: If `flow` gives other margins than the trajectory's, the network
-            has no degree, the loss no margins, or `tolerance` or `reach` is not
-            positive.
+        ValueError: If the network has no degree, the loss no margins, or `tolerance` or
+            `reach` is not positive.
+        TypeError: Inside of `jit`, `vmap` or `grad`.
 
     Example:
-        `gflow.limit(flow, gflow.solve(flow, network, Until(log_margin_scale=100)))`
+        `gflow.limit(gflow.solve(flow, network, until=Until(log_margin_scale=100.0)))`
 
     References:
         Lyu and Li (2020), "Gradient Descent Maximizes the Margin of Homogeneous Neural
@@ -91,26 +90,32 @@ def limit(
     for name, value in (("tolerance", tolerance), ("reach", reach)):
         if not value > 0:
             raise ValueError(f"`{name}` must be positive, but is {value}.")
-    if trajectory.degree is None or flow.kind == "targets":
+    require_concrete(curve, "gflow.limit")
+    require_curve(curve)
+    flow = curve.flow
+    if curve.degree is None or flow.kind == "targets":
         raise ValueError(
-            "`trajectory` must be that of a homogeneous network that classifies: "
+            "`curve` must be that of a homogeneous network that classifies: "
             "without a degree, or under the square loss, there is no normalized margin."
         )
-    field, degree = trajectory.field, float(trajectory.degree)
-    theta, network = end_of(trajectory)
+    field, degree = curve.field, float(curve.degree)
+    theta, network = end_of(curve)
     margins = np.asarray(flow.margins(network))
-    require_same(margins, Model(at_its_gates(field, theta), 1.0).jacobian(theta)[0])
     turned = any_wrong(field, theta)
-    weights = np.array(trajectory.weights[-1])
-    scale = degree * float(trajectory.log_radius[-1])  # log R
+    log_radius = curve.log_radius[-1]
+    weights = np.array(curve.weights[-1])
+    if not np.all(np.isfinite(weights)):  # of a descent, far out
+        seen = np.ones(margins.shape, bool)
+        weights = np.array(field.dual_weights(margins, log_radius, seen))
+    scale = degree * float(log_radius)  # log R
     slides = np.asarray(field.gates.slides)
     slides = slides[slides >= 0]
     end = float(np.min(margins))
     if end <= 0:
-        return undecided(field, theta, margins, Verdict.NOT_YET, unfitted(margins))
+        return undecided(curve, Verdict.NOT_YET, unfitted(margins))
     if turned or (slides.size > 0 and not field.straight):
         why = CUT if turned else BEHIND.format(slides.size)
-        return undecided(field, theta, margins, Verdict.NOT_SHOWN, why)
+        return undecided(curve, Verdict.NOT_SHOWN, why)
     within, root = search(field, theta, weights, slides, end, max_steps, max_repairs)
     model, start = Model(within, end), np.asarray(within.narrow(theta))
     view = outlook(model, start, weights, root, degree, reach, max_steps)
@@ -122,35 +127,37 @@ def limit(
         within.field, point, found.multipliers, carrying, np.asarray(growing), degree
     )
     found = with_kinks(found, kinks, np.asarray(flow.margins(direction)), degree)
-    verdict, reasons = judge(
-        view, found, kinks, drift_of(trajectory), end, tolerance, reach
-    )
+    verdict, reasons = judge(view, found, kinks, drift_of(curve), end, tolerance, reach)
     log_log_t = scale + math.log(found.margin)
     waits = {Verdict.LOCAL_MAXIMUM: math.inf, Verdict.FIRST_ORDER: math.nan}
     wait = waits.get(verdict, view.wait)
     return Limit(
         verdict=verdict,
         reasons=tuple(reasons),
-        direction=direction,
+        point=point_at(curve, direction, found.multipliers),
         margin=found.margin,
-        active=found.active,
-        multipliers=found.multipliers,
-        stationarity=found.stationarity,
-        infeasibility=found.infeasibility,
-        slack=found.slack,
-        slack_sum=found.slack_sum,
-        gap=found.gap,
         distance=view.distance,
-        rates=degree * found.margin * view.exponents,
-        directions=field.network(growing),
-        unstable=view.unstable,
-        neutral=view.neutral,
-        amplitude=view.amplitude,
-        log_log_t=log_log_t,
-        # In log r, of which log R is L times.
-        log_log_t_escape=log_log_t + degree * wait,
-        slides=kinks.slides,
-        gates=kinks.gates,
+        certificate=Certificate(
+            active=found.active,
+            multipliers=found.multipliers,
+            stationarity=found.stationarity,
+            infeasibility=found.infeasibility,
+            slack=found.slack,
+            slack_sum=found.slack_sum,
+            gap=found.gap,
+            slides=kinks.slides,
+            gates=kinks.gates,
+        ),
+        stability=Stability(
+            rates=degree * found.margin * view.exponents,
+            directions=field.network(growing),
+            unstable=view.unstable,
+            neutral=view.neutral,
+            amplitude=view.amplitude,
+            log_log_t=log_log_t,
+            # In log r, of which log R is L times.
+            log_log_t_escape=log_log_t + degree * wait,
+        ),
     )
 
 
@@ -190,64 +197,50 @@ def with_kinks(found: Residuals, kinks: Crossings, margins, degree) -> Residuals
     )
 
 
-def at_its_gates(field, theta) -> Field:
-    """The field at the gates of a direction."""
-    if field.kinks.count == 0:
-        return field
-    return with_gates(field, recorded(field, jnp.asarray(theta)))
-
-
-def end_of(trajectory: Trajectory):
+def end_of(curve: AbstractCurve):
     """The last direction, as a vector and as a network."""
-    leaves = jax.tree.leaves(_tree.parameters(trajectory.direction))
+    leaves = jax.tree.leaves(_tree.parameters(curve.direction))
     theta = np.concatenate([np.ravel(np.asarray(leaf)[-1]) for leaf in leaves])
     theta = theta / np.linalg.norm(theta)
-    return theta, trajectory.field.network(jnp.asarray(theta))
-
-
-def require_same(given, followed):
-    """Refuse a flow on other data than the trajectory's."""
-    alike = given.shape == followed.shape and np.allclose(
-        given, followed, rtol=1e-9, atol=1e-12 * np.max(np.abs(followed))
-    )
-    if not alike:
-        raise ValueError(
-            "`flow` must be the one that `trajectory` followed, but its margins at the "
-            "end are others. Pass the flow that was given to `solve`."
-        )
+    return theta, curve.field.network(jnp.asarray(theta))
 
 
 def unfitted(margins) -> str:
     """That there is no positive margin yet."""
     return (
         f"{np.sum(margins <= 0)} of {len(margins)} margins are not positive at the end "
-        "of the trajectory: the samples are not fitted."
+        "of the curve: the samples are not fitted."
     )
 
 
-def undecided(field, theta, margins, verdict: Verdict, reason: str) -> Limit:
+def undecided(curve, verdict: Verdict, reason: str) -> Limit:
     """The answer where nothing but the margin at the end is known."""
-    nan = math.nan
+    nan, last = math.nan, curve[-1]
+    margins = np.asarray(last.flow.margins(last.direction))
+    unknown = np.full(len(margins), nan)
+    none = jax.tree.map(lambda leaf: leaf[:0], _tree.parameters(curve.direction))
     return Limit(
         verdict=verdict,
         reasons=(reason,),
-        direction=field.network(jnp.asarray(theta)),
+        point=point_at(curve, last.direction, unknown),
         margin=float(np.min(margins)),
-        active=np.array([], int),
-        multipliers=np.full(len(margins), nan),
-        stationarity=nan,
-        infeasibility=nan,
-        slack=nan,
-        slack_sum=nan,
-        gap=nan,
         distance=nan,
-        rates=np.array([]),
-        directions=field.network(jnp.zeros((0, len(theta)))),
-        unstable=0,
-        neutral=0,
-        amplitude=nan,
-        log_log_t=nan,
-        log_log_t_escape=nan,
-        slides=np.array([], int),
-        gates=np.array([]),
+        certificate=Certificate(
+            np.array([], int), unknown, nan, nan, nan, nan, nan,
+            np.array([], int), np.array([]),
+        ),
+        stability=Stability(np.array([]), none, 0, 0, nan, nan, nan),
+    )  # fmt: skip
+
+
+def point_at(curve: AbstractCurve, direction: PyTree, multipliers) -> Point:
+    """A direction as a point of norm one, with the weights that these give it."""
+    return Point(
+        curve.flow,
+        direction,
+        jnp.zeros(()),
+        jnp.asarray(math.nan),
+        curve.flow.log_loss(direction),
+        jnp.asarray(multipliers / np.sum(multipliers)),
+        degree=curve.degree,
     )

@@ -1,26 +1,14 @@
 import json
 import math
-from importlib import metadata
 
 import jax
 import numpy as np
 import xarray as xr
 
 from .. import _tree
-from .._results import RESULTS
+from .._described import VERSION, clock_name, end_margins, moving, settings, still
 from .._trajectory import Trajectory
-from .layout import (
-    CURVE,
-    FORMAT,
-    SCALARS,
-    STEPS,
-    TURNS,
-    end_margins,
-    moving,
-    outcome,
-    settings,
-    still,
-)
+from .layout import CURVE, FORMAT, SCALARS, STEPS, TURNS
 
 
 def dataset(curve: Trajectory) -> xr.Dataset:
@@ -84,19 +72,12 @@ def _variable(dims, value, meaning: str, **attributes: str) -> xr.Variable:
 def _attributes(curve: Trajectory) -> dict:
     return {
         "title": "gradient flow of a neural network",
-        "source": f"gflow {_version()}",
+        "source": f"gflow {VERSION}",
         "gflow_format": FORMAT,
         **settings(curve.field.flow),
-        "clock": curve.field.clock,
+        "clock": clock_name(curve.field.clock),
         "degree": math.nan if curve.degree is None else curve.degree,
-        "result": outcome(curve.result),
-        "result_message": RESULTS[curve.result],
+        "result": curve.result.name,
+        "result_message": curve.result.value,
         "stats": json.dumps(curve.stats, default=lambda value: value.item()),
     }
-
-
-def _version() -> str:
-    try:
-        return metadata.version("gflow")
-    except metadata.PackageNotFoundError:  # run from its sources
-        return "(not installed)"

@@ -4,22 +4,7 @@ Names are letters, digits and underscores, as the CF conventions ask; all number
 float64 and have no unit, so that `units` is "1" throughout.
 """
 
-import dataclasses
-import re
-
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import PyTree
-
-from .. import _tree
-from .._field import Field
-from .._flow import AbstractFlow
-from .._results import RESULTS
-
-
-FORMAT = 3
+FORMAT = 4
 """Raised when files of an older gflow can no longer be read by a newer one."""
 
 CURVE = {  # dimensions, and the meaning
@@ -72,81 +57,3 @@ TURNS = {
     ),
 }
 """What is known of kinks, if there are any."""
-
-OUTCOMES = (
-    *("successful", "interrupted", "out_of_steps", "step_underflow"),
-    *("critical_point", "unresolved", "vanishing"),
-)
-"""The names of the `RESULTS` of a solve: the items do not know them."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """An array of a network.
-
-    Attributes:
-        name: Of the variable in the file.
-        path: In the network, as Python writes it.
-        value: The array.
-    """
-
-    name: str
-    path: str
-    value: np.ndarray
-
-    def dimensions(self, skipped: int = 0) -> tuple[str, ...]:
-        """A name for each axis but the first `skipped`, counted from there."""
-        axes = range(self.value.ndim - skipped)
-        return tuple(f"{self.name}_axis_{axis}" for axis in axes)
-
-
-def moving(network: PyTree) -> list[Part]:
-    """The weights of a network, in the order in which a point of weight space does."""
-    return _parts(_tree.partition(network)[0], "direction")
-
-
-def still(network: PyTree) -> list[Part]:
-    """All other arrays of a network."""
-    return _parts(eqx.filter(_tree.partition(network)[1], _is_numeric), "fixed")
-
-
-def _is_numeric(leaf) -> bool:
-    """Whether a file can hold it: random keys, functions and text are left out."""
-    return eqx.is_array_like(leaf) and np.asarray(leaf).dtype.kind in "biuf"
-
-
-def _parts(tree: PyTree, prefix: str) -> list[Part]:
-    parts, seen = [], {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        text = jax.tree_util.keystr(path)
-        name = re.sub(r"[^0-9A-Za-z]+", "_", prefix + text).strip("_")
-        seen[name] = seen.get(name, 0) + 1
-        unique = name if seen[name] == 1 else f"{name}__{seen[name]}"
-        parts.append(Part(unique, text, np.asarray(leaf)))
-    return parts
-
-
-def settings(flow: AbstractFlow) -> dict[str, str]:
-    """What a flow is but for its data, in words that two alike flows share."""
-    return {"flow": _text(flow, ("loss", "x", "y")), "loss": _text(flow.loss, ())}
-
-
-def _text(module, left_out) -> str:
-    fields = [f.name for f in dataclasses.fields(module) if f.name not in left_out]
-    values = {name: getattr(module, name) for name in fields}
-    values = {
-        name: value.tolist() if eqx.is_array(value) else value
-        for name, value in values.items()
-    }
-    inner = ", ".join(f"{name}={value!r}" for name, value in values.items())
-    return f"{type(module).__name__}({inner})"
-
-
-def outcome(result: RESULTS) -> str:
-    """The name of a result."""
-    return next(name for name in OUTCOMES if bool(getattr(RESULTS, name) == result))
-
-
-def end_margins(field: Field, point: np.ndarray) -> np.ndarray:
-    """The margins of a direction, by which a network is known again."""
-    return np.asarray(eqx.filter_jit(field.margins)(jnp.asarray(point)))

@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import PyTree
 
 from .. import _tree
+from .._described import Record, clock_of, end_margins, moving, require_same
 from .._field import Field
 from .._flow import AbstractFlow
 from .._log_time import StepScalars
@@ -19,30 +20,25 @@ from .._sides import Gates
 from .._slides import with_gates
 from .._steps import Sample, Steps
 from .._trajectory import Trajectory, trajectory
-from .layout import (
-    CURVE,
-    FORMAT,
-    OUTCOMES,
-    SCALARS,
-    STEPS,
-    TURNS,
-    end_margins,
-    moving,
-    settings,
-    still,
-)
+from ..clocks import AbstractClock
+from .layout import CURVE, FORMAT, SCALARS, STEPS, TURNS
 from .write import read
 
 
 ALIKE = 1e-9  # of the largest margin
 
 
-def load(path: str | Path, flow: AbstractFlow, network: PyTree) -> Trajectory:
+def load(
+    path: str | Path,
+    flow: AbstractFlow,
+    network: PyTree,
+    clock: AbstractClock | None,
+) -> Trajectory:
     """Read a trajectory back, of the flow and the kind of network that it was of."""
     stored = _stored(Path(path))
-    _require_flow(stored, flow)
-    _require_network(stored, network)
-    degree, clock = float(stored.attrs["degree"]), str(stored.attrs["clock"])
+    require_same(_record(stored), flow, network)
+    clock = clock_of(str(stored.attrs["clock"]), clock)
+    degree = float(stored.attrs["degree"])
     curve: dict[str, Any] = {name: stored[name].values for name in CURVE}
     log_radius = curve.pop("log_radius")
     leaves = [
@@ -57,7 +53,7 @@ def load(path: str | Path, flow: AbstractFlow, network: PyTree) -> Trajectory:
     return trajectory(
         field,
         Sample(**curve, point=points),
-        getattr(RESULTS, str(stored.attrs["result"])),
+        RESULTS[str(stored.attrs["result"])],
         json.loads(stored.attrs["stats"]),
         _steps(stored),
         turns,
@@ -116,7 +112,7 @@ def _stored(path: Path) -> xr.Dataset:
             f"`path` must be a file that `Trajectory.save` wrote, but {path} is a "
             "netCDF file of another origin."
         )
-    if version != FORMAT or stored.attrs["result"] not in OUTCOMES:
+    if version != FORMAT or stored.attrs["result"] not in RESULTS.__members__:
         raise ValueError(
             f"`path` must be a file of format {FORMAT}, but {path} has format "
             f"{version}, written by {stored.attrs['source']}. Use that version."
@@ -124,68 +120,24 @@ def _stored(path: Path) -> xr.Dataset:
     return stored
 
 
-def _require_flow(stored: xr.Dataset, flow: AbstractFlow) -> None:
-    if not isinstance(flow, AbstractFlow):
-        raise ValueError(
-            "`flow` must be the `gflow.GradientFlow` or `gflow.SteepestFlow` that was "
-            f"solved, but is {flow!r}."
-        )
-    for name, found in settings(flow).items():
-        if stored.attrs[name] != found:
-            what = "flow" if name == "flow" else f"flow.{name}"
-            raise ValueError(
-                f"`{what}` must be {stored.attrs[name]}, as in the file, but is "
-                f"{found}."
-            )
-    for name, found in (("x", np.asarray(flow.x)), ("y", np.asarray(flow.y))):
-        expected = stored[name].values
-        if found.shape != expected.shape:
-            raise ValueError(
-                f"`flow.{name}` must have shape {expected.shape}, as in the file, but "
-                f"has shape {found.shape}."
-            )
-        if not np.array_equal(found, expected):
-            row = np.argmax(np.any((found != expected).reshape(len(found), -1), axis=1))
-            raise ValueError(
-                f"`flow.{name}` must be that of the file, but differs, first in sample "
-                f"{row}. Pass the data of the solve."
-            )
-
-
-def _require_network(stored: xr.Dataset, network: PyTree) -> None:
-    """Refuse a network whose arrays are not those of the file, in name and shape."""
-    expected = {
-        str(variable.attrs["path"]): variable.values
+def _record(stored: xr.Dataset) -> Record:
+    """What the file says of its flow and its network."""
+    parts = [
+        (str(name), str(variable.attrs["path"]), variable.values)
         for name, variable in stored.variables.items()
-        if "path" in variable.attrs and str(name).startswith("direction")
-    }
-    found = {part.path: part.value for part in moving(network)}
-    if list(found) != list(expected):
-        raise ValueError(
-            f"`network` must have the weights {_listed(expected)}, as in the file, but "
-            f"has {_listed(found)}. Make it as it was made for the solve; its values "
-            "do not matter."
-        )
-    for path, value in found.items():
-        shape = expected[path].shape[1:]
-        if value.shape != shape:
-            raise ValueError(
-                f"`network{path}` must have shape {shape}, as in the file, but has "
-                f"shape {value.shape}."
-            )
-    fixed = {
-        str(variable.attrs["path"]): variable.values
-        for name, variable in stored.variables.items()
-        if "path" in variable.attrs and str(name).startswith("fixed")
-    }
-    given = {part.path: part.value for part in still(network)}
-    for path in sorted({*fixed, *given}):
-        before, now = fixed.get(path), given.get(path)
-        if before is None or now is None or not np.array_equal(before, now):
-            raise ValueError(
-                f"`network{path}` must be {_shown(before)}, as in the file, but is "
-                f"{_shown(now)}."
-            )
+        if "path" in variable.attrs
+    ]
+    return Record(
+        settings={name: str(stored.attrs[name]) for name in ("flow", "loss")},
+        x=stored["x"].values,
+        y=stored["y"].values,
+        shapes={
+            path: value.shape[1:]
+            for name, path, value in parts
+            if name.startswith("direction")
+        },
+        fixed={path: value for name, path, value in parts if name.startswith("fixed")},
+    )
 
 
 def _require_function(stored: xr.Dataset, field: Field, points: np.ndarray) -> None:
@@ -208,13 +160,3 @@ def _require_function(stored: xr.Dataset, field: Field, points: np.ndarray) -> N
 def _degree(field: Field) -> str:
     degree = float(field.degree)
     return "none" if math.isnan(degree) else f"not {degree:g}"
-
-
-def _listed(paths) -> str:
-    return ", ".join(f"`network{path}`" for path in paths) or "none"
-
-
-def _shown(value: np.ndarray | None) -> str:
-    if value is None:
-        return "absent"
-    return str(value.tolist()) if value.size == 1 else f"other values {value.shape}"

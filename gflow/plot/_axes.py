@@ -2,16 +2,13 @@
 
 from typing import Any
 
-import equinox as eqx
-import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import PyTree
 from matplotlib.axes import Axes
 
-from .. import _tree
+from .._curve import AbstractCurve, require_curve
 from .._limit import Limit
-from .._trajectory import Trajectory
+from .._point import Point
 
 
 # Okabe and Ito (2008), "Color Universal Design": told apart by the color-blind.
@@ -53,34 +50,20 @@ def shaded(color: str, tint: float) -> tuple[float, ...]:
     return tuple(1 - tint * (1 - rgb))
 
 
-def require_trajectory(trajectory: Trajectory) -> Trajectory:
-    """Refuse anything else, and a trajectory without samples.
+def point_of(thing: Point | Limit | AbstractCurve) -> Point:
+    """One point: the last of a curve, that of a limit, or itself.
 
     Raises:
-        ValueError: If it is no trajectory, or an empty one.
-    """
-    if not isinstance(trajectory, Trajectory):
-        raise ValueError(
-            "`trajectory` must be what `gflow.solve` returned, but is "
-            f"{type(trajectory).__name__}."
-        )
-    if len(trajectory.tau) == 0:
-        raise ValueError(
-            "`trajectory` must have samples, but has none. Ask for times on the curve."
-        )
-    return trajectory
-
-
-def network_of(thing: PyTree | Limit | Trajectory) -> PyTree:
-    """One network: the last of a trajectory, the direction of a limit, or itself.
-
-    Of a trajectory without a degree it is the network itself, else its direction.
+        ValueError: If it is something else, or an empty curve.
     """
     if isinstance(thing, Limit):
-        return thing.direction
-    if isinstance(thing, Trajectory):
-        plain = thing.degree is None or thing.field.flow.kind == "targets"
-        networks = thing.networks if plain else thing.direction
-        moving, still = _tree.partition(networks)
-        return eqx.combine(jax.tree.map(lambda leaf: leaf[-1], moving), still)
+        return thing.point
+    if isinstance(thing, AbstractCurve):
+        require_curve(thing)
+        return thing[-1]
+    if not isinstance(thing, Point):
+        raise ValueError(
+            "A point, a curve or a limit is needed, but this is "
+            f"{type(thing).__name__}. Of a network, pass `gflow.point(flow, network)`."
+        )
     return thing

@@ -7,8 +7,7 @@ from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, Locator
 
-from .._trajectory import Trajectory
-from ._axes import require_trajectory
+from .._curve import AbstractCurve, require_curve
 
 
 CLOCKS = ("log_log_t", "log_t", "log_radius", "tau")
@@ -76,14 +75,14 @@ def power_text(log_t: float, position: int | None = None) -> str:
 
 
 def place_in_time(
-    ax: Axes, trajectory: Trajectory, clock: str
+    ax: Axes, curve: AbstractCurve, clock: str
 ) -> Float64[np.ndarray, " times"]:
     """Set up the axis of time, and say where on it the samples lie; NaN for nowhere.
 
     Raises:
         ValueError: If the clock is none, or no sample lies on it.
     """
-    values = times(trajectory, clock)
+    values = times(curve, clock)
     ax.margins(x=0.02)
     if clock == "log_log_t":
         ax.set_xscale("function", functions=(stretch, unstretch))
@@ -93,17 +92,17 @@ def place_in_time(
     return values
 
 
-def times(trajectory: Trajectory, clock: str) -> Float64[np.ndarray, " times"]:
+def times(curve: AbstractCurve, clock: str) -> Float64[np.ndarray, " times"]:
     """The time of each sample; NaN where it is infinite.
 
     Raises:
         ValueError: If the clock is none, or no sample has a finite time.
     """
-    require_trajectory(trajectory)
+    require_curve(curve)
     if clock not in CLOCKS:
         raise ValueError(f"`clock` must be one of {CLOCKS}, but is {clock!r}.")
     name = "log_t" if clock == "log_log_t" else clock
-    values = np.asarray(getattr(trajectory, name), dtype=float)
+    values = np.asarray(getattr(curve, name), dtype=float)
     if not np.any(np.isfinite(values)):
         raise ValueError(
             f"`clock` must be one whose times are finite somewhere, but `{name}` is "

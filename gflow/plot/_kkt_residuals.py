@@ -1,30 +1,27 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from .._diagnostics import kkt_residual
-from .._flow import GradientFlow
-from .._trajectory import Trajectory
+from .._curve import AbstractCurve
+from ..kkt import residual
 from ._axes import BLUE, VERMILION, axes
 from ._clock import place_in_time
 
 
 def kkt_residuals(
-    flow: GradientFlow,
-    trajectory: Trajectory,
+    curve: AbstractCurve,
     *,
     clock: str = "log_log_t",
     ax: Axes | None = None,
 ) -> Axes:
-    r"""How nearly the weights solve the max-margin problem, along a trajectory.
+    r"""How nearly the weights solve the max-margin problem, along a curve.
 
     The residuals of stationarity, $\varepsilon$, and of complementary slackness,
-    $\delta$, of `gflow.kkt_residual`, with the multipliers of the flow. Both tend to
+    $\delta$, of `gflow.kkt.residual`, with the multipliers of the flow. Both tend to
     zero. They begin where all samples are fitted. Slackness has a floor of about 1e-10,
     where the solver caps the scale of margins.
 
     Args:
-        flow: Data and loss.
-        trajectory: What `gflow.solve` returned, of a homogeneous network.
+        curve: A curve of a homogeneous network.
         clock: The axis of time, as for `over_time`.
         ax: Where to draw; a new figure by default.
 
@@ -36,28 +33,24 @@ def kkt_residuals(
             all samples of the data.
 
     Example:
-        `gflow.plot.kkt_residuals(flow, trajectory)`
+        `gflow.plot.kkt_residuals(curve)`
 
     References:
         Lyu and Li (2020), "Gradient Descent Maximizes the Margin of Homogeneous Neural
         Networks", arXiv:1906.05890.
     """
     ax = axes(ax)
-    x = place_in_time(ax, trajectory, clock)
-    if trajectory.degree is None or flow.kind == "targets":
+    x = place_in_time(ax, curve, clock)
+    if curve.degree is None or curve.flow.kind == "targets":
         raise ValueError(
-            "`trajectory` must be that of a homogeneous network that classifies: "
+            "`curve` must be that of a homogeneous network that classifies: "
             "without a degree, or under the square loss, there are no KKT residuals."
         )
-    found = trajectory.map(
-        lambda network, rho, q: kkt_residual(flow, network, rho, q)[:2],
-        trajectory.log_radius,
-        trajectory.weights,
-    )
-    stationarity, slack = (np.asarray(part) for part in found)
+    found = curve.map(residual)
+    stationarity, slack = np.asarray(found.stationarity), np.asarray(found.slack)
     if not np.any(np.isfinite(stationarity)):
         raise ValueError(
-            "`trajectory` must fit all samples somewhere, but never does: its KKT "
+            "`curve` must fit all samples somewhere, but never does: its KKT "
             "residuals are undefined. Solve for longer."
         )
     label = r"stationarity $\varepsilon$"

@@ -2,7 +2,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 from matplotlib.axes import Axes
 
-from .._kl import Desingularization
+from ..kl import Desingularization
 from ._axes import BLACK, BLUE, GRAY, GREEN, VERMILION, axes
 
 
@@ -16,7 +16,7 @@ def kl_speed(found: Desingularization, *, ax: Axes | None = None) -> Axes:
     power law is drawn through the samples that it was fitted to, and on.
 
     Args:
-        found: What `gflow.desingularize` returned.
+        found: What `gflow.kl.desingularize` returned.
         ax: Where to draw; a new figure by default.
 
     Returns:
@@ -26,7 +26,7 @@ def kl_speed(found: Desingularization, *, ax: Axes | None = None) -> Axes:
         ValueError: If an argument is none of these.
 
     Example:
-        `gflow.plot.kl_speed(gflow.desingularize(flow, trajectory))`
+        `gflow.plot.kl_speed(gflow.kl.desingularize(curve))`
     """
     ax = axes(ax)
     require(found)
@@ -52,7 +52,7 @@ def kl_path(
     r"""The path that remains, and its bound by the desingularizing function.
 
     Args:
-        found: What `gflow.desingularize` returned.
+        found: What `gflow.kl.desingularize` returned.
         distance: The angle to the limit at each sample, in radians: no path is shorter.
         ax: Where to draw; a new figure by default.
 
@@ -63,7 +63,7 @@ def kl_path(
         ValueError: If an argument is none of these.
 
     Example:
-        `gflow.plot.kl_path(gflow.desingularize(flow, trajectory))`
+        `gflow.plot.kl_path(gflow.kl.desingularize(curve))`
     """
     ax = axes(ax)
     require(found)
@@ -94,7 +94,7 @@ def require(found: Desingularization) -> None:
     """
     if not isinstance(found, Desingularization):
         raise ValueError(
-            "`found` must be what `gflow.desingularize` returned, but is "
+            "`found` must be what `gflow.kl.desingularize` returned, but is "
             f"{type(found).__name__}."
         )
 

@@ -2,7 +2,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from .._trajectory import Trajectory
+from .._curve import AbstractCurve
 from ._axes import GRAY, axes
 from ._clock import place_in_time
 
@@ -11,20 +11,20 @@ LEAST = 1e-12  # lower ones are of no matter
 
 
 def multipliers(
-    trajectory: Trajectory,
+    curve: AbstractCurve,
     *,
     support: float = 1e-6,
     clock: str = "log_log_t",
     ax: Axes | None = None,
 ) -> Axes:
-    r"""The pull $q_i$ of each margin on the flow, along a trajectory.
+    r"""The pull $q_i$ of each margin on the flow, along a curve.
 
     For a homogeneous network they tend to the multipliers of the max-margin problem,
     divided by their sum. Margins that carry weight at the end are colored, dark for the
     heaviest; all others are gray.
 
     Args:
-        trajectory: What `gflow.solve` returned.
+        curve: What `gflow.solve` or `gflow.descent.descend` returned.
         support: The least last weight of a colored line.
         clock: The axis of time, as for `over_time`.
         ax: Where to draw; a new figure by default.
@@ -37,18 +37,18 @@ def multipliers(
             whose weights are signed.
 
     Example:
-        `gflow.plot.multipliers(trajectory)`
+        `gflow.plot.multipliers(curve)`
     """
     if not 0 <= support < 1:
         raise ValueError(f"`support` must be at least 0 and below 1, but is {support}.")
     ax = axes(ax)
-    x = place_in_time(ax, trajectory, clock)
-    if trajectory.field.free:
+    x = place_in_time(ax, curve, clock)
+    if curve.flow.kind == "targets":
         raise ValueError(
-            "`trajectory` must be that of a loss of margins, but is of the square "
+            "`curve` must be that of a loss of margins, but is of the square "
             "loss, whose weights are errors. Plot them by `gflow.plot.over_time`."
         )
-    weights = np.asarray(trajectory.weights)
+    weights = np.asarray(curve.weights)
     weights = weights / np.sum(weights, axis=1, keepdims=True)
     order = np.argsort(weights[-1])
     held = [int(i) for i in order if weights[-1, i] >= support]

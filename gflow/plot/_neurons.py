@@ -4,9 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from .._diagnostics import neuron_directions
-from .._flow import AbstractFlow
-from .._trajectory import Trajectory
+from .._curve import AbstractCurve
+from ..neurons import directions
 from ._axes import BLUE, GRAY, VERMILION, above, axes
 from ._clock import times
 from ._frames import circles, disk, principal, radii, sphere
@@ -14,15 +13,14 @@ from ._units import incoming, outgoing_colors, sizes, unit_inputs
 
 
 def neurons(
-    flow: AbstractFlow,
-    trajectory: Trajectory,
+    curve: AbstractCurve,
     *,
     layer: int = 0,
     floor: float = 1e-4,
     clock: str = "log_log_t",
     ax: Axes | None = None,
 ) -> Axes:
-    r"""The directions of the incoming weights of each unit, along a trajectory.
+    r"""The directions of the incoming weights of each unit, along a curve.
 
     With two inputs the angle is that of the weights and the radius is time, from the
     start on the inner circle to the end on the outer one. With three inputs, on Axes
@@ -37,8 +35,7 @@ def neurons(
     triangles are the directions of the data, up and blue for $y = +1$.
 
     Args:
-        flow: The data that the trajectory followed.
-        trajectory: What `gflow.solve` returned.
+        curve: What `gflow.solve` or `gflow.descent.descend` returned.
         layer: Which hidden layer's units; 0 is the first.
         floor: The least norm of a unit's incoming weights, relative to all weights; at
             least a hundred times the `rtol` of the solve.
@@ -54,25 +51,25 @@ def neurons(
             argument is none of these.
 
     Example:
-        `gflow.plot.neurons(flow, trajectory)`
+        `gflow.plot.neurons(curve)`
 
     References:
         Boursier and Flammarion (2025), "Early alignment in two-layer networks training
         is a two-edged sword", Journal of Machine Learning Research 26.
     """
-    time = times(trajectory, clock)
-    areas = 400 * sizes(trajectory, layer) + 8
-    paths = np.asarray(trajectory.map(lambda net: neuron_directions(net, layer)))
-    paths = np.where((incoming(trajectory, layer) >= floor)[..., None], paths, np.nan)
+    time = times(curve, clock)
+    areas = 400 * sizes(curve, layer) + 8
+    paths = np.asarray(curve.map(lambda point: directions(point, layer)))
+    paths = np.where((incoming(curve, layer) >= floor)[..., None], paths, np.nan)
     inputs = paths.shape[2]
     if inputs < 2:
         raise ValueError(
-            "`trajectory` must be that of units with two or more inputs, but those of "
+            "`curve` must be that of units with two or more inputs, but those of "
             f"layer {layer} have one: their directions are signs."
         )
     ax = axes(ax, projection="3d" if inputs == 3 else None)
-    data = unit_inputs(flow) if layer == 0 else None
-    colors = outgoing_colors(trajectory, layer)
+    data = unit_inputs(curve.flow) if layer == 0 else None
+    colors = outgoing_colors(curve, layer)
     if inputs == 3 and ax.name == "3d":
         sphere(ax)
         _draw(ax, paths, data, colors, areas)
@@ -81,7 +78,7 @@ def neurons(
         outside = None if data is None else (1.12 * data[0], data[1])
         _draw(ax, paths * radii(time, clock)[:, None, None], outside, colors, areas)
     else:
-        basis = principal(ax, paths[-1], incoming(trajectory, layer)[-1])
+        basis = principal(ax, paths[-1], incoming(curve, layer)[-1])
         disk(ax, 1.0)
         ax.set(xticks=(-1, -0.5, 0, 0.5, 1), yticks=(-1, -0.5, 0, 0.5, 1))
         flat = None if data is None else (data[0] @ basis, data[1])

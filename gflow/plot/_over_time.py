@@ -5,13 +5,13 @@ import numpy as np
 from jaxtyping import ArrayLike
 from matplotlib.axes import Axes
 
-from .._trajectory import Trajectory
+from .._curve import AbstractCurve
 from ._axes import COLORS, axes
 from ._clock import place_in_time
 
 
 def over_time(
-    trajectory: Trajectory,
+    curve: AbstractCurve,
     values: ArrayLike,
     *,
     label: str | Sequence[str] | None = None,
@@ -19,7 +19,7 @@ def over_time(
     ax: Axes | None = None,
     **style: Any,
 ) -> Axes:
-    r"""Any quantity along a trajectory.
+    r"""Any quantity along a curve.
 
     The default axis of time is linear in $\log t$ up to $t = e$ and in $\log \log t$
     past it, with ticks at $10^{10^k}$: on it late changes are as wide as early ones.
@@ -28,7 +28,7 @@ def over_time(
     both there are other clocks.
 
     Args:
-        trajectory: What `gflow.solve` returned.
+        curve: What `gflow.solve` or `gflow.descent.descend` returned.
         values: A number for each sample, or several: one line each. NaN leaves a gap.
         label: For the legend; several for several lines.
         clock: `"log_log_t"`, `"log_t"`, `"log_radius"` ($\log |w|$) or `"tau"`.
@@ -42,10 +42,10 @@ def over_time(
         ValueError: If an argument is none of these, or their sizes differ.
 
     Example:
-        `gflow.plot.over_time(trajectory, trajectory.log_loss, label="log loss")`
+        `gflow.plot.over_time(curve, curve.log_loss, label="log loss")`
     """
     ax = axes(ax)
-    x = place_in_time(ax, trajectory, clock)
+    x = place_in_time(ax, curve, clock)
     lines = _lines(values, len(x))
     labels = [label] * lines.shape[1] if label is None else _labels(label)
     if len(labels) != lines.shape[1]:
@@ -67,8 +67,8 @@ def _lines(values: ArrayLike, count: int) -> np.ndarray:
     if lines.ndim not in (1, 2) or len(lines) != count:
         raise ValueError(
             f"`values` must have shape ({count},) or ({count}, lines), one entry for "
-            f"each sample of `trajectory`, but has shape {lines.shape}. Make such "
-            "values by `trajectory.map`."
+            f"each sample of `curve`, but has shape {lines.shape}. Make such "
+            "values by `curve.map`."
         )
     return lines.reshape(count, -1)
 

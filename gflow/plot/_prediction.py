@@ -8,10 +8,11 @@ from jaxtyping import PyTree
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from .._curve import AbstractCurve
 from .._flow import AbstractFlow
 from .._limit import Limit
-from .._trajectory import Trajectory
-from ._axes import BLACK, BLUE, COLORS, VERMILION, above, axes, network_of, shaded
+from .._point import Point
+from ._axes import BLACK, BLUE, COLORS, VERMILION, above, axes, point_of, shaded
 
 
 MARKERS = "osD^vP"
@@ -22,8 +23,7 @@ NEAR = 1e-2  # slack up to which a point is ringed
 
 
 def prediction(
-    flow: AbstractFlow,
-    network: PyTree | Limit | Trajectory,
+    thing: Point | Limit | AbstractCurve,
     *,
     points: int = 400,
     ax: Axes | None = None,
@@ -38,9 +38,9 @@ def prediction(
     dashed lines and rings.
 
     Args:
-        flow: Data with two features and two or more classes.
-        network: A network, a `Limit`, or a trajectory, whose last sample is taken. Of
-            a homogeneous one at norm one, the margin is the normalized one.
+        thing: A point, a limit, or a curve, whose last point is taken; with two
+            features and two or more classes. A homogeneous network is looked at at norm
+            one: the margin is the normalized one.
         points: Of the grid, along each axis.
         ax: Where to draw; a new figure by default.
 
@@ -52,8 +52,10 @@ def prediction(
             none of these.
 
     Example:
-        `gflow.plot.prediction(flow, gflow.limit(flow, trajectory))`
+        `gflow.plot.prediction(gflow.limit(curve))`
     """
+    point = point_of(thing)
+    flow = point.flow
     if flow.x.shape[1:] != (2,):
         raise ValueError(
             "`flow.x` must have shape (samples, 2) for a picture of the plane, but has "
@@ -66,7 +68,7 @@ def prediction(
     if points < 2:
         raise ValueError(f"`points` must be at least 2, but is {points}.")
     ax = axes(ax)
-    network = network_of(network)
+    network = point.network if point.degree is None else point.direction
     x, y = np.asarray(flow.x), np.asarray(flow.y)
     margins = np.min(np.asarray(flow.margins(network)).reshape(len(x), -1), axis=1)
     margin = float(np.min(margins))

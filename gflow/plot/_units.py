@@ -5,26 +5,26 @@ import numpy as np
 from jaxtyping import Float64
 
 from .. import _tree
-from .._diagnostics import neuron_shares
+from .._curve import AbstractCurve
 from .._flow import AbstractFlow
-from .._trajectory import Trajectory
+from ..neurons import shares
 from ._axes import BLUE, GRAY, VERMILION
 
 
-def sizes(trajectory: Trajectory, layer: int) -> Float64[np.ndarray, " units"]:
+def sizes(curve: AbstractCurve, layer: int) -> Float64[np.ndarray, " units"]:
     """The share of each unit in the squared norm at the end."""
-    return np.asarray(trajectory.map(lambda net: neuron_shares(net, layer)))[-1]
+    return np.asarray(shares(curve[-1], layer))
 
 
-def incoming(trajectory: Trajectory, layer: int) -> Float64[np.ndarray, "times units"]:
+def incoming(curve: AbstractCurve, layer: int) -> Float64[np.ndarray, "times units"]:
     """The norm of the incoming weights of each unit, relative to all weights."""
-    leaf = np.asarray(jax.tree.leaves(_tree.parameters(trajectory.direction))[layer])
+    leaf = np.asarray(jax.tree.leaves(_tree.parameters(curve.direction))[layer])
     return np.linalg.norm(leaf.reshape(*leaf.shape[:2], -1), axis=2)
 
 
-def outgoing_colors(trajectory: Trajectory, layer: int) -> list[str]:
+def outgoing_colors(curve: AbstractCurve, layer: int) -> list[str]:
     """By the sign of the last outgoing weight, if the next layer is a scalar output."""
-    leaves = jax.tree.leaves(_tree.parameters(trajectory.direction))
+    leaves = jax.tree.leaves(_tree.parameters(curve.direction))
     after = np.asarray(leaves[layer + 1])[-1]
     if after.ndim == 1:
         return [BLUE if weight > 0 else VERMILION for weight in after]

@@ -1,0 +1,209 @@
+"""What all curves of networks have in common: times, points, and maps over them."""
+
+import abc
+import dataclasses
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree
+
+from . import _tree
+from ._checks import TracedError
+from ._field import Field
+from ._flow import AbstractFlow
+from ._gates import Kinks
+from ._point import Point
+from ._steps import Steps
+
+
+UNTRACEABLE = (
+    TracedError,
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+"""What a function raises that cannot be compiled."""
+
+
+class AbstractCurve(eqx.Module):
+    """A network at many times, as a sequence of points.
+
+    `curve[i]` is a `Point`, `curve[i:j]` a curve, `len(curve)` the number of times, and
+    a loop over it one over its points.
+    """
+
+    log_t: eqx.AbstractVar[Float[Array, " times"]]
+    log_radius: eqx.AbstractVar[Float[Array, " times"]]
+    direction: eqx.AbstractVar[PyTree]
+    log_loss: eqx.AbstractVar[Float[Array, " times"]]
+    weights: eqx.AbstractVar[Float[Array, "times margins"]]
+    degree: eqx.AbstractVar[float | None]
+    stats: eqx.AbstractVar[dict[str, Any]]
+    flow: eqx.AbstractVar[AbstractFlow]
+    field: eqx.AbstractVar[Field]
+    tau: eqx.AbstractVar[Float[Array, " times"]]
+    gates: eqx.AbstractVar[Bool[Array | np.ndarray, "times samples kinks"]]
+    steps: eqx.AbstractVar[Steps | None]
+
+    @abc.abstractmethod
+    def _recorded(self) -> tuple[Kinks | None, Array | None]:
+        """The kinks of one sample and the gates at each time, as far as known."""
+
+    @abc.abstractmethod
+    def _sliced(self, index: slice) -> Self:
+        """The curve at some of its times."""
+
+    @property
+    def network(self) -> PyTree:
+        r"""The network with weights $e^\rho \theta$ at each time; infinite far out."""
+        return self._points().network
+
+    @property
+    def margins(self) -> Float[Array, "times margins"]:
+        r"""The margins $z(w)$ at each time; infinite far out. Errors of regression."""
+        return self.map(_margins)
+
+    def _shown(self) -> dict[str, str]:
+        """What both ends of the curve are, in words."""
+        flow, size = (
+            self.flow,
+            sum(
+                leaf[0].size
+                for leaf in jax.tree.leaves(_tree.parameters(self.direction))
+            ),
+        )
+        degree = "no degree" if self.degree is None else f"degree {self.degree:g}"
+        kind = type(self.direction).__name__
+        rows = {
+            "flow": f"{type(flow).__name__}, {type(flow.loss).__name__}, "
+            f"{flow.samples} samples of shape {flow.x.shape[1:]}",
+            "network": f"{kind}, {size} weights, {degree}",
+        }
+        if len(self) == 0:
+            return rows | {"points": "none"}
+        ends = [
+            (f"{float(row[0]):.6g}", f"{float(row[-1]):.6g}")
+            for row in (self.log_t, self.log_radius, self.log_loss)
+        ]
+        names = ("log t", "log radius", "log loss")
+        rows["points"] = str(len(self))
+        rows |= {name: f"{a} to {b}" for name, (a, b) in zip(names, ends, strict=True)}
+        last = self[-1]
+        if self.degree is not None and flow.kind != "targets":
+            least = float(jnp.min(flow.margins(last.direction)))
+            rows["margin"] = f"{least:.12g}, normalized, at the end"
+        return rows
+
+    def __len__(self) -> int:
+        return len(self.log_t)
+
+    def __iter__(self) -> Iterator[Point]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self._sliced(index)
+        at, times = operator.index(index), len(self)
+        if not -times <= at < times:
+            raise IndexError(f"The curve has {times} points, and none of number {at}.")
+        moving, still = _apart(self._points())
+        return eqx.combine(jax.tree.map(lambda leaf: leaf[at], moving), still)
+
+    def map(self, fn: Callable[..., PyTree], *arrays: PyTree) -> PyTree:
+        """Apply a function to each point: a diagnostic, or one of your own.
+
+        Compiled once for each `fn` and shape, so give the same function, not a new
+        `lambda` each time. One that cannot be compiled, since it works on the host, is
+        called at one point after the other.
+
+        Args:
+            fn: Takes a `Point`, and one entry of each of `arrays`.
+            arrays: More arguments, arrays or trees of them with a leading time axis.
+
+        Returns:
+            What `fn` returns, each array with a leading time axis.
+
+        Example:
+            `curve.map(gflow.margins.normalized)`
+        """
+        moving, still = _apart(self._points())
+        try:
+            return _mapped(fn, still, moving, arrays)
+        except UNTRACEABLE:
+            rows = [
+                fn(self[k], *jax.tree.map(lambda leaf, k=k: leaf[k], arrays))
+                for k in range(len(self))
+            ]
+            return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+
+    def _points(self) -> Point:
+        """All points as one, with a leading time axis."""
+        kinks, sides = self._recorded()
+        columns = (self.log_radius, self.log_t, self.log_loss, self.weights)
+        return Point(
+            self.flow,
+            self.direction,
+            *map(jnp.asarray, columns),
+            degree=self.degree,
+            kinks=kinks,
+            sides=None if sides is None else jnp.asarray(sides),
+        )
+
+
+def require_curve(curve: AbstractCurve) -> None:
+    """Refuse what is no curve, or an empty one.
+
+    Raises:
+        ValueError: If it is one of these.
+    """
+    if not isinstance(curve, AbstractCurve):
+        raise ValueError(
+            "`curve` must be what `gflow.solve` or `gflow.descent.descend` returned, "
+            f"but is {type(curve).__name__}."
+        )
+    if len(curve) == 0:
+        raise ValueError(
+            "`curve` must have points, but has none. Ask for times on the curve."
+        )
+
+
+def taken(direction: PyTree, index: slice) -> PyTree:
+    """A stack of networks at some of its times."""
+    moving, still = _tree.partition(direction)
+    return eqx.combine(jax.tree.map(lambda leaf: leaf[index], moving), still)
+
+
+def _apart(points: Point) -> tuple[Point, Point]:
+    """What changes from point to point, and what does not."""
+    moving = dataclasses.replace(
+        points, flow=False, direction=_tree.moves(points.direction),
+        log_radius=True, log_t=True, log_loss=True, weights=True, sides=True,
+    )  # fmt: skip
+    return eqx.partition(points, moving)
+
+
+def _margins(point: Point) -> Float[Array, " margins"]:
+    return point.margins
+
+
+@eqx.filter_jit
+def _mapped(fn: Callable[..., PyTree], still: Point, moving: Point, arrays: PyTree):
+    rest = None
+
+    def one(row):
+        nonlocal rest
+        here, given = row
+        answer = fn(eqx.combine(here, still), *given)
+        answer = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf, answer
+        )
+        found, rest = eqx.partition(answer, eqx.is_array)
+        return found
+
+    found = jax.lax.map(one, (moving, arrays))
+    return eqx.combine(found, rest)

@@ -1,0 +1,87 @@
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from .. import _tree
+from .._checks import require_concrete
+from .._flow import AbstractFlow
+from .._point import Point
+from .._polar import require_margins
+from ._hulls import find_hulls
+from ._min_norm import checked_active_tol
+from ._nearest import nearest_in_cone
+from ._residual import KKTResidual
+from ._ties import find_ties
+
+
+def clarke(point: Point, within: float, active_tol: float | None = None) -> KKTResidual:
+    r"""The KKT residual at kinks, with the best multipliers and generalized gradients.
+
+    $$\min_{\lambda \geq 0,\; h_i \in \partial z_i} \Big| \tilde w -
+      \sum_i \lambda_i h_i \Big|$$
+
+    by non-negative least squares over the corners of all $\partial z_i$, which join as
+    they are needed. It is `tightest` where no kinks tie, with the same
+    need of `within`, and vanishes at a KKT point on kinks, where no choice of one-sided
+    gradients does.
+
+    $\partial z_i$ is taken as the hull described at `min_norm_subgradient`, one for
+    each margin. Works on the host: `curve.map` calls it point by point.
+
+    Args:
+        point: Of a positively homogeneous network that classifies.
+        within: Only margins of slack $z_i / z_{\min} - 1$ at most this get a
+            multiplier; `inf` for all.
+        active_tol: Which kinks tie, as for `min_norm_subgradient`.
+
+    Returns:
+        The residual. NaN unless all margins are positive.
+
+    Raises:
+        ValueError: If `within` or `active_tol` is negative or NaN, or as for
+            `min_norm_subgradient`.
+        RuntimeError: If the least-squares method does not end.
+
+    Example:
+        `gflow.kkt.clarke(curve[-1], 1e-3).stationarity`
+
+    References:
+        Lyu and Li (2020), "Gradient Descent Maximizes the Margin of Homogeneous Neural
+        Networks", arXiv:1906.05890, for the residual.
+    """
+    require_concrete(point, "gflow.kkt.clarke")
+    require_margins(point)
+    if not within >= 0:
+        raise ValueError(f"`within` must not be negative, but is {within}.")
+    checked_active_tol(active_tol)
+    flow, direction, degree = point.flow, point.direction, point.degree
+    margins = np.asarray(_margins(flow, direction))
+    margin = np.min(margins)
+    if not margin > 0:
+        nan = jnp.array(np.nan)
+        return KKTResidual(nan, nan, nan, jnp.full(margins.shape, np.nan))
+    slacks = (margins - margin) / margin
+    near = slacks <= within
+    samples = np.any(near.reshape(flow.samples, -1), axis=1)
+    ties = find_ties(flow, direction, point.known_kinks(), active_tol, samples)
+    each = np.tile(np.eye(flow.rivals), (flow.samples, 1, 1))
+    hulls = find_hulls(flow, direction, ties, samples, each)
+    asked = near.reshape(flow.samples, -1)[samples].ravel()
+    theta = np.asarray(ravel_pytree(_tree.parameters(direction))[0])
+    chosen = [hull for hull, ask in zip(hulls, asked, strict=True) if ask]
+    scaled = np.zeros(margins.shape)
+    scaled[near], rest = nearest_in_cone(theta, chosen)
+    multipliers = margin ** (1 - 2 / degree) * scaled
+    return KKTResidual(
+        stationarity=jnp.asarray(margin ** (-1 / degree) * np.linalg.norm(rest)),
+        slack=jnp.asarray(np.max(multipliers * slacks)),
+        slack_sum=jnp.asarray(np.sum(multipliers * slacks)),
+        multipliers=jnp.asarray(multipliers),
+    )
+
+
+@eqx.filter_jit
+def _margins(flow: AbstractFlow, network: PyTree) -> Float[Array, " margins"]:
+    return flow.margins(network)
