@@ -70,7 +70,7 @@ def row_of(case, curve, seconds, miss, unit, **limits):
         "seconds": seconds,
         "log_t": float(curve.log_t[-1]),
         "result": curve.result.name,
-        "ok": result == "successful",
+        "ok": curve.result == gflow.RESULTS.successful,
     }
     return _bench.emit(_bench.judged(row, **limits))
 

@@ -31,4 +31,6 @@ class Optimizer(gflow.descent.AbstractDescentMethod):
         network = eqx.apply_updates(here.network, update)
         log_loss, slope = evaluate(network)
         log_t = jnp.logaddexp(here.log_t, jnp.zeros(()))
-        return gflow.Point(network, log_loss, slope, log_t, here.steps + 1, state)
+        return gflow.descent.Place(
+            network, log_loss, slope, log_t, here.steps + 1, state
+        )

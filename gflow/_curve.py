@@ -61,7 +61,12 @@ class AbstractCurve(eqx.Module):
     @property
     def network(self) -> PyTree:
         r"""The network with weights $e^\rho \theta$ at each time; infinite far out."""
-        return self._points().network
+        radius = jnp.exp(jnp.asarray(self.log_radius))
+        moving, still = _tree.partition(self.direction)
+        stretched = jax.tree.map(
+            lambda leaf: leaf * radius.reshape(-1, *(1,) * (leaf.ndim - 1)), moving
+        )
+        return eqx.combine(stretched, still)
 
     @property
     def margins(self) -> Float[Array, "times margins"]:

@@ -19,6 +19,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from . import _tree
 from ._checks import checked_array, require_x64
 from ._compile import compiled
+from ._plain import checked_weights, norm, require_plain, times
 from ._types import Scalar
 from .nn._homogeneous import AbstractHomogeneous
 
@@ -78,9 +79,10 @@ def degree(network: PyTree, x: ArrayLike, *, seed: int = 0) -> float:
         )
     if not callable(network):
         raise ValueError(f"`network` must be callable, but is {network!r}.")
+    require_plain(network)
     picked = np.unique(np.linspace(0, len(x) - 1, SAMPLES).round().astype(int))
     weights, still = _tree.partition(network)
-    weights = _checked_weights(weights)
+    weights = checked_weights(weights)
     probe = functools.partial(_probe, still, x[picked])
 
     points, values = _sound_points(probe, weights, np.random.default_rng(seed))
@@ -107,7 +109,7 @@ def _probe(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs (points, samples, logits) and Euler's quotients (points,) at `c` w."""
     pairs = [
-        compiled(_outputs_and_quotient)(_times(c, point), still, x) for point in points
+        compiled(_outputs_and_quotient)(times(c, point), still, x) for point in points
     ]
     outputs, quotients = zip(*pairs, strict=True)
     return np.stack(outputs), np.stack(quotients)
@@ -151,9 +153,9 @@ def _sound_points(
     seen = []
     for radius in RADII:
         drawn = [jax.tree.map(draw, weights) for _ in range(RANDOM_WEIGHTS)]
-        own = _times(_norm(drawn[0]), weights)
+        own = times(norm(drawn[0]), weights)
         near = jax.tree.map(lambda a, b: a + NEARBY * b, own, drawn[-1])
-        points = [_times(radius, point) for point in (own, near, *drawn)]
+        points = [times(radius, point) for point in (own, near, *drawn)]
         values, _ = probe(points, 1.0)
         sizes = _sizes(values)
         # Terms that cancel at its own weights leave rounding, which scales as it likes.
@@ -225,37 +227,6 @@ def _require_euler(
         )
 
 
-def _checked_weights(weights: PyTree) -> PyTree:
-    """The weights in NumPy, scaled to norm one."""
-    leaves = jax.tree_util.tree_leaves_with_path(weights)
-    if not leaves:
-        raise ValueError(
-            "`network` must have weights, but holds no array of floats. Python floats "
-            "and static fields are none: pass them through `jnp.asarray`."
-        )
-    for path, leaf in leaves:
-        name = f"network{jax.tree_util.keystr(path)}"
-        if leaf.dtype != np.float64:
-            raise ValueError(
-                f"`{name}` must be float64, but is {leaf.dtype}. Make the network "
-                'after `jax.config.update("jax_enable_x64", True)`.'
-            )
-        if not np.all(np.isfinite(np.asarray(leaf))):
-            raise ValueError(f"`{name}` must be finite, but holds NaN or inf.")
-    weights = jax.tree.map(np.asarray, weights)
-    largest = max(
-        np.max(np.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(weights)
-    )
-    if largest == 0:
-        raise ValueError(
-            "`network` must have a nonzero weight, but all are zero, where the flow "
-            "never moves. For a small start, multiply random weights by 1e-10."
-        )
-    # In two steps: squares of 1e-200 underflow. Division: 1 / 1e-310 overflows.
-    weights = jax.tree.map(lambda leaf: leaf / largest, weights)
-    return _times(1 / _norm(weights), weights)
-
-
 def _require_outputs(
     outputs: PyTree, x: Float[Array | np.ndarray, "samples *features"]
 ) -> None:
@@ -278,11 +249,3 @@ def _kind(point: int | np.integer) -> str:
 def _sizes(values: np.ndarray) -> np.ndarray:
     """The largest output at each of several weights."""
     return np.max(np.abs(values), axis=(1, 2))
-
-
-def _times(factor: float, weights: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: factor * leaf, weights)
-
-
-def _norm(weights: PyTree) -> float:
-    return math.sqrt(sum(np.sum(leaf**2) for leaf in jax.tree.leaves(weights)))

@@ -55,7 +55,7 @@ def solve(
         flow: Data and loss.
         network: The weights at $t = 0$.
         until: When to stop.
-        rtol: Relative tolerance of a step, 1e-12 to 1e-1: of each unit (a neuron, a
+        rtol: Relative tolerance of a step, 1e-13 to 1e-1: of each unit (a neuron, a
             channel; see `gflow.nn.AbstractHomogeneous.units`) against its own size,
             root mean square over units, and of all weights together.
         atol: Absolute tolerance of a unit, against all weights: units smaller than
@@ -210,6 +210,12 @@ def _check(flow, until, save, **numbers) -> None:
         )
     if save is not None and not isinstance(save, SaveAt):
         raise ValueError(f"`save` must be a `gflow.SaveAt`, but is {save!r}.")
+    last = None if save is None or save.log_t is None else save.times[-1]
+    if last is not None and until.log_t is not None and last > until.log_t:
+        raise ValueError(
+            f"`save.log_t` must not lie beyond `until.log_t` = {until.log_t:g}, but "
+            f"ends at {last:g}. Ask for a later end, or for fewer times."
+        )
     for name, value in numbers.items():
         if not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"`{name}` must be a positive number, but is {value!r}.")

@@ -148,7 +148,7 @@ class Trajectory(AbstractCurve):
         name, asked = ("log_t", log_t) if tau is None else ("tau", tau)
         axis = np.asarray(getattr(self, name))
         times = np.atleast_1d(np.asarray(asked, dtype=float))
-        outside = ~((times >= axis[0]) & (times <= axis[-1]) & np.isfinite(times))
+        outside = ~((times >= axis[0]) & (times <= axis[-1]))
         if np.any(outside):
             raise ValueError(
                 f"`{name}` must lie on the curve, from {axis[0]:.6g} to {axis[-1]:.6g},"

@@ -27,7 +27,7 @@ class Until:
             all margins are positive. A saddle can meet it too: ask `limit`.
 
     Raises:
-        ValueError: If no level is given, or one is NaN or not a number.
+        ValueError: If no level is given, or one is not a finite number.
 
     Example:
         `Until(log_t=1e9, converged=1e-10)`
@@ -49,12 +49,13 @@ class Until:
             )
         for name, value in given.items():
             try:
-                usable = not isinstance(value, str) and not math.isnan(float(value))
+                usable = not isinstance(value, str) and math.isfinite(float(value))
             except (TypeError, ValueError):
                 usable = False
             if not usable:
                 raise ValueError(
-                    f"`until.{name}` must be a real number, but is {value!r}."
+                    f"`until.{name}` must be a finite number, but is {value!r}. For no "
+                    "such level, leave it out."
                 )
         if self.converged is not None and self.converged <= 0:
             raise ValueError(

@@ -10,7 +10,8 @@ import mpmath
 import numpy as np
 import optax
 import pytest
-from gflow import Exponential, GradientDescent, LossScaledDescent, descend
+from gflow import Exponential
+from gflow.descent import GradientDescent, LossScaledDescent, descend
 from jaxtyping import Array
 
 from benchmarks.optimizer import Optimizer

@@ -145,7 +145,7 @@ def test_free_weights_solve_their_linear_equation():
     gram, shift, _ = equation(0.0)
     flow = gflow.GradientFlow(gflow.Square(), np.ones((4, 1)), np.ones((4, 3)))
     network = gflow.nn.DeepLinear(1, (2,), 3, key=jax.random.key(0))
-    field = Field(flow, network, "time", 2.0)
+    field = Field(flow, network, gflow.clocks.Time(), 2.0)
     q = stage_weights(
         field, jnp.zeros(12), jnp.asarray(shift), jnp.asarray(gram), jnp.asarray(True),
         jnp.asarray(1.0), SEEN, jnp.asarray(0.3), jnp.asarray(1e-14),

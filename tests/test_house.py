@@ -20,7 +20,16 @@ ROOT = pathlib.Path(gflow.__file__).parent
 ROOMS: tuple[str, ...] = (
     *("_types", "_text", "_extras", "_compile", "_checks", "_tree", "_gates"),
     *("nn", "data", "clocks"),
-    *("_logs", "_losses", "_labels", "_norms", "_flow", "_degree", "_switches"),
+    *(
+        "_logs",
+        "_losses",
+        "_labels",
+        "_norms",
+        "_flow",
+        "_plain",
+        "_degree",
+        "_switches",
+    ),
     *("_rows", "_blocks", "_sides"),
     *(
         "_units",

@@ -133,7 +133,7 @@ def test_a_saddle_is_left_at_the_rate_and_the_time_foretold(saddle, side):
         assert here.verdict == "saddle"
         assert abs(here.margin / limit.margin - 1) < 1e-12
         log_log_t = np.log(np.asarray(out.log_t)[np.argmax(apart >= 0.5)])
-        errors.append(here.log_log_t_escape / log_log_t - 1)
+        errors.append(here.stability.log_log_t_escape / log_log_t - 1)
     assert np.max(np.abs(errors)) < 0.1, errors
     assert gflow.limit(out).margin > limit.margin
 
@@ -175,7 +175,7 @@ def test_held_is_certified_only_at_its_last_margin():
     steps = (np.asarray(ends[1].distance), np.asarray(ends[2].distance))
     radius = [float(stopped(run, power).log_radius[-1]) for power in (60, 99)]
     slope = np.log(steps[1] / steps[0]) / (radius[1] - radius[0])
-    exponent = ends[0].rates[0] / (3 * ends[0].margin)
+    exponent = ends[0].stability.rates[0] / (3 * ends[0].margin)
     assert abs(slope / exponent - 1) < 0.02
 
 

@@ -108,7 +108,7 @@ def test_units_of_inputs_do_not_matter():
         abs(gflow.margins.normalized(gflow.point(flow, end)) / other.margin - 1) < 1e-6
     )
     assert abs(other.margin / (1e-4 * limit.margin) - 1) < 1e-9
-    assert other.infeasibility < 1e-12
+    assert other.certificate.infeasibility < 1e-12
 
 
 def at_other_gates(run, numbers, on):
@@ -161,7 +161,7 @@ def test_a_kink_too_many_has_a_multiplier_outside():
     held = gflow.limit(other, reach=0.5)
     assert held.verdict == "not yet"
     assert "lie outside of [0, 1] there" in str(held)
-    share = held.gates[list(held.slides).index(kink)]
+    share = held.certificate.gates[list(held.certificate.slides).index(kink)]
     assert share < 0 or share > 1
 
 
@@ -171,7 +171,7 @@ def test_kinks_of_samples_without_a_multiplier_hold_nothing():
         run, limit, np.setdiff1d(np.arange(20), limit.certificate.active)
     )
     free = gflow.limit(other)
-    assert kink not in free.slides
+    assert kink not in free.certificate.slides
     assert abs(free.margin / limit.margin - 1) < 1e-12
     assert free.verdict == limit.verdict
 
@@ -192,7 +192,7 @@ def test_the_part_of_a_curve_has_the_gates_of_its_end():
     first = int(np.argmax(margins > 0))
     part = gflow.limit(run.at(tau=run.tau[first : first + 1]))
     assert part.verdict == "not shown"
-    assert "The gates of the trajectory are those of its last step" in str(part)
+    assert "The gates of the curve are those of its last step" in str(part)
 
 
 def followed(x, y, inner, outer):

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from curves import curve, problem, same
-from gflow import Until, _tree
-from gflow._netcdf import layout
+from gflow import Until, _described, _tree
 from gflow.nn import Fixed
 
 
@@ -186,7 +185,7 @@ def test_arrays_are_named_by_their_path_and_say_what_they_are():
 
 def test_arrays_of_one_name_are_told_apart():
     network = {"a": {"b": jnp.ones(2)}, "a_b": jnp.ones(3), "a/b": jnp.ones(4)}
-    names = [part.name for part in layout.moving(network)]
+    names = [part.name for part in _described.moving(network)]
     assert len(set(names)) == 3
     assert all(name.replace("_", "").isalnum() for name in names)
 

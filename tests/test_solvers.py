@@ -62,7 +62,7 @@ def fixed_steps(solver, count):
     """
     flow, _ = problem("linear, exponential")
     network = gflow.nn.DeepLinear(10, (6,), key=jr.key(2))
-    field = Field(flow, network, "polar", 2.0)
+    field = Field(flow, network, gflow.clocks.Polar(), 2.0)
     point, log_radius = start_of(field, network)
     dual = field.dual_weights(field.margins(point), log_radius, jnp.ones(20, bool))
     _, gradient = field.negative_gradient(point, dual)

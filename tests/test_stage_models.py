@@ -13,7 +13,7 @@ from gflow._solvers._model import curved_model, flat_model
 def model_and_frame(eta):
     """The curved model at the start of `relu2`, and all of the matrix by autodiff."""
     flow, network = gflow.problems.relu2()
-    field = Field(flow, network, "polar", 3.0)
+    field = Field(flow, network, gflow.clocks.Polar(), 3.0)
     point, log_radius = start_of(field, network)
     dual = jnp.full(20, 0.05)
     _, gradient = field.negative_gradient(point, dual)

@@ -168,12 +168,25 @@ def test_direction_is_a_network_with_a_time_axis():
     assert shapes == [(5, 10, 10), (5, 10)]
 
 
+def test_the_start_has_a_time_too():
+    whole = curve("relu2")
+    start = whole.at(log_t=[-np.inf, 0.0])
+    assert np.array_equal(start.log_t, [-np.inf, 0.0])
+    assert start.tau[0] == 0
+    assert start.log_loss[0] == whole.log_loss[0]
+    for one, other in zip(
+        jax.tree.leaves(start[0].direction),
+        jax.tree.leaves(whole[0].direction),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-15)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"log_t": 2e21}, r"`log_t` must lie on the curve, from -inf to 1e\+21, but"),
         ({"log_t": [1.0, np.nan]}, r"`log_t` must lie on the curve, .* holds \[nan\]"),
-        ({"log_t": -np.inf}, r"`log_t` must lie on the curve, .* holds \[-inf\]"),
         ({"tau": -1.0}, r"`tau` must lie on the curve, from 0 to .* holds \[-1\.0\]"),
         ({}, r"`at` needs one of `log_t` and `tau`"),
         ({"tau": 1.0, "log_t": 1.0}, r"`at` needs one of `log_t` and `tau`"),

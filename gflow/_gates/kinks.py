@@ -78,7 +78,9 @@ def _key(closed: ClosedJaxpr, values: list[Array]) -> bytes:
     """All that the kinks of a function depend on."""
     digest = hashlib.sha256(str(closed).encode())
     for value in (*closed.consts, *values):
-        digest.update(np.asarray(value).tobytes())
+        is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+        plain = jax.random.key_data(value) if is_key else value
+        digest.update(np.asarray(plain).tobytes())
     return digest.digest()
 
 

@@ -7,6 +7,7 @@ from .._tree import Fixed as Fixed
 from ._conv import Conv2d as Conv2d
 from ._conv_net import ConvNet as ConvNet
 from ._deep_linear import DeepLinear as DeepLinear
+from ._frozen import Frozen as Frozen
 from ._homogeneous import AbstractHomogeneous as AbstractHomogeneous
 from ._mlp import MLP as MLP
 from ._pool import avg_pool as avg_pool, max_pool as max_pool
