@@ -19,6 +19,7 @@ from ._slides import with_gates
 from ._solvers import AbstractSampleSpaceSolver, gradients_per_attempt
 from ._steps import FRACTIONS, QUARTERS, Steps, record
 from ._types import Scalar
+from ._unseen import unseen
 from ._until import LEVELS, Levels
 from ._watch import LONGEST, watch
 
@@ -94,7 +95,8 @@ def attempt(
     )  # fmt: skip
     slope = solver_state.slope if own else None
     there = arrive(frame, length, end, dual, slope, margins)
-    scaled = scaled_error(frame, length, there, step, solved.error, tolerance)
+    error = jnp.abs(solved.error) + jnp.abs(unseen(frame, length, passed.coordinates))
+    scaled = scaled_error(frame, length, there, step, error, tolerance)
     keep, from_, to, _, controller_state, _ = control.adapt_step_size(
         zero, length, jnp.ones(()), jnp.ones(()), frame, scaled * tolerance.rtol,
         solver.error_order(TERM), carry.controller_state,

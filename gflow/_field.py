@@ -269,17 +269,6 @@ class Field(eqx.Module):
         return log_mean_exp(logs) + math.log(flow.rivals), log_loss
 
 
-def seen_margins(
-    field: Field, jacobian: Float[Array, "margins weights"]
-) -> Bool[Array, " margins"]:
-    """The margins that some weight moves; all, if none is or the loss is of errors.
-
-    The others pull at nothing, and must not count in the normalization of $q$.
-    """
-    seen = jnp.any(jacobian != 0, axis=1)
-    return seen | field.free | ~jnp.any(seen)
-
-
 def start_of(
     field: Field, network: PyTree
 ) -> tuple[Float[Array, " weights"], Float[Array, ""]]:

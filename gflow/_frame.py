@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._field import Field, seen_margins, two_norm
+from ._field import Field, two_norm
 from ._lack import Lack
+from ._seen import counted, seen_margins
 from ._slides import projector
 from ._types import Scalar
 from ._walls import Walls, walls_of
@@ -197,16 +198,15 @@ def make_frame(
     seen = seen_margins(field, jacobian)
     lost = jnp.zeros_like(seen)
     if not field.free:
-        # What is no longer seen changes the clock.
-        dual = jnp.where(seen, dual, 0.0)
+        # What is no longer seen changes the clock, and so does what is seen again.
+        there = field, margins, jacobian, log_radius
+        dual, gradient = counted(*there, seen, dual, gradient)
         total = jnp.sum(dual)
         dual, gradient, length = dual / total, gradient / total, length * total
-    unit, size = units.assign(point)
-    whole = two_norm(point)
+    (unit, size), whole = units.assign(point), two_norm(point)
     framed = field.euclidean
-    walls = walls_of(
-        field, point, margins, jacobian, dual, gradient, unit, size, length
-    )
+    pulling = margins, jacobian, dual, gradient
+    walls = walls_of(field, point, *pulling, unit, size, length)
     rows = jnp.abs(projector(field, point)(walls.rows_without(jacobian)))
     if not field.free:
         # What only pulls at what it holds moves nothing, and would slow the clock.

@@ -15,8 +15,9 @@ from jaxtyping import Array, Float, Int, UInt8
 from . import _log_time
 from ._attempt import GROWTH, LONGEST, RUNNING, TERM, attempt
 from ._carry import Carry, Tolerance, strong
-from ._field import Field, seen_margins, two_norm
+from ._field import Field, two_norm
 from ._log_time import StepScalars
+from ._seen import seen_margins
 from ._solvers import AbstractSampleSpaceSolver, first_state
 from ._steps import Sample, Steps
 from ._types import Scalar

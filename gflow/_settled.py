@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._directions import block_rows, directions, kink_values, with_normals
-from ._field import Field, seen_margins, two_norm
+from ._field import Field, two_norm
+from ._seen import seen_margins
 from ._sides import Gates
 from ._slides import (
     ROUNDED,

@@ -14,10 +14,15 @@ from gflow._solvers._dual import (
     stage_weights,
     wright_omega,
 )
+from gflow._solvers._gram import DenseGram, DensePositive
 from hypothesis import given, strategies as st
 
 
 solve = eqx.filter_jit(solve_weights)
+
+
+def positive(gram):
+    return DensePositive(jnp.asarray(gram))
 
 
 @given(x=st.floats(-600.0, 1e15))
@@ -58,7 +63,7 @@ def test_a_poor_guess_is_no_obstacle(seed, log_scale):
     guess = jax.nn.softmax(random.uniform(0, 20) * random.normal(size=160))
     gram, scale, eta = jnp.asarray(root @ root.T), np.exp(log_scale), 100.0
     q = solve(
-        flow, guess, jnp.asarray(shift), gram, scale, jnp.ones(160, bool),
+        flow, guess, jnp.asarray(shift), positive(gram), scale, jnp.ones(160, bool),
         jnp.asarray(eta), jnp.asarray(1e-9),
     )  # fmt: skip
     residual = np.log(q) - flow.log_weights(scale * (shift + eta * gram @ q))
@@ -88,7 +93,7 @@ def residual_of(flow, q, gram, shift, scale):
 def test_weights_solve_their_equation(name, log_scale):
     flow, (gram, shift, scale) = flow_of(name), equation(log_scale)
     q = solve_weights(
-        flow, jnp.full(12, 1 / 12), jnp.asarray(shift), jnp.asarray(gram), scale, SEEN,
+        flow, jnp.full(12, 1 / 12), jnp.asarray(shift), positive(gram), scale, SEEN,
         0.3, jnp.asarray(1e-14),
     )  # fmt: skip
     residual, rounding = residual_of(flow, q, gram, shift, scale)
@@ -102,7 +107,7 @@ def test_margins_that_nothing_moves_do_not_count(name):
     seen = np.arange(12) % 3 > 0
     gram[~seen], gram[:, ~seen], shift[~seen] = 0, 0, -50.0
     q = solve_weights(
-        flow, jnp.full(12, 1 / 12), jnp.asarray(shift), jnp.asarray(gram), scale,
+        flow, jnp.full(12, 1 / 12), jnp.asarray(shift), positive(gram), scale,
         jnp.asarray(seen), 0.3, jnp.asarray(1e-14),
     )  # fmt: skip
     assert np.sum(np.asarray(q)[~seen]) < 1e-200
@@ -117,7 +122,13 @@ def test_steps_for_any_matrix_converge_to_the_same_weights(name):
     q = jnp.full(12, 1 / 12)
     for _ in range(40):
         q = linear_weights(
-            flow, q, jnp.asarray(shift), jnp.asarray(tilted), scale, SEEN, 0.3
+            flow,
+            q,
+            jnp.asarray(shift),
+            DenseGram(jnp.asarray(tilted)),
+            scale,
+            SEEN,
+            0.3,
         )
     residual, rounding = residual_of(flow, q, tilted, shift, scale)
     assert np.ptp(residual) <= rounding
@@ -132,7 +143,7 @@ def test_a_weight_of_all_leaves_the_others_their_digits():
     q = jnp.full(12, 1 / 12)
     for _ in range(3):
         q = solve_weights(
-            flow, q, jnp.asarray(shift), jnp.asarray(gram), scale, SEEN, eta,
+            flow, q, jnp.asarray(shift), positive(gram), scale, SEEN, eta,
             jnp.asarray(1e-14),
         )  # fmt: skip
     margins = scale * (shift + eta * gram @ q)
@@ -147,8 +158,8 @@ def test_free_weights_solve_their_linear_equation():
     network = gflow.nn.DeepLinear(1, (2,), 3, key=jax.random.key(0))
     field = Field(flow, network, gflow.clocks.Time(), 2.0)
     q = stage_weights(
-        field, jnp.zeros(12), jnp.asarray(shift), jnp.asarray(gram), jnp.asarray(True),
-        jnp.asarray(1.0), SEEN, jnp.asarray(0.3), jnp.asarray(1e-14),
+        field, jnp.zeros(12), jnp.asarray(shift), DenseGram(jnp.asarray(gram)),
+        jnp.asarray(True), jnp.asarray(1.0), SEEN, jnp.asarray(0.3), jnp.asarray(1e-14),
     )  # fmt: skip
     expected = -(shift + 0.3 * gram @ q)
     np.testing.assert_allclose(q, expected, rtol=0, atol=1e-14)

@@ -34,6 +34,7 @@ ROOMS: tuple[str, ...] = (
     *(
         "_units",
         "_field",
+        "_seen",
         "_described",
         "_directions",
         "_slides",
@@ -65,6 +66,7 @@ ROOMS: tuple[str, ...] = (
         "_landing",
         "_arrival",
         "_watch",
+        "_unseen",
         "_attempt",
         "_loop",
         "_turns",

@@ -4,6 +4,7 @@ import time
 
 import equinox as eqx
 import gflow
+import gflow.plot
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -76,7 +77,8 @@ def test_a_point_is_what_its_network_says(name, request):
         np.testing.assert_allclose(again.weights, here.weights, rtol=1e-4, atol=1e-9)
         assert np.isnan(again.log_t)
         # Gates that are slid along count as off, and lie to rounding on either side.
-        assert np.mean(np.asarray(again.gates) == np.asarray(here.gates)) > 0.9
+        other = np.sum(np.asarray(again.gates) != np.asarray(here.gates))
+        assert other <= 0.1 * again.gates.size
 
 
 def test_networks_without_a_degree_and_regression_are_points_too():

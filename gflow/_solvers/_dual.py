@@ -15,6 +15,7 @@ from .._field import Field
 from .._flow import AbstractFlow
 from .._logs import log_sum_exp
 from .._types import Scalar
+from ._gram import AbstractGram, AbstractPositive, solve_sum
 from ._newton import solve_newton
 
 
@@ -38,9 +39,6 @@ BOLD, NEAR, SHARPEN = 10, 1.0, 6.0
 """If so many iterations have not come this near the solution, begin again at a scale of
 one, and sharpen the margins by this factor whenever that near."""
 
-POSITIVE = 1e-9
-"""$K$ counts as positive if it is with this share of its trace added."""
-
 WEIGHT_DROP = 1e-2
 """A predicted weight is at least this much of the last: an extrapolation may go below
 zero. Found by trial on toy problems; 1e-1 and 1e-3 do as well."""
@@ -63,7 +61,7 @@ def stage_weights(
     field: Field,
     weights: Float[Array, " m"],
     shift: Float[Array, " m"],
-    gram: Float[Array, "m m"],
+    gram: AbstractGram,
     flat: Bool[Array, ""],
     scale: Scalar,
     seen: Bool[Array, " m"],
@@ -87,19 +85,11 @@ def stage_weights(
         tolerance: The error at which to stop.
     """
     if field.free:
-        return jnp.linalg.solve(np.eye(weights.size) + eta * gram, -shift)
+        return gram.resolve(eta, -shift)
     flow = field.flow
-
-    half = jnp.where(flat, gram, (gram + gram.T) / 2)
-    lift = POSITIVE * jnp.trace(half) / weights.size
-    lifted = half + lift * np.eye(weights.size)
-    lower = jax.lax.cond(
-        flat,
-        lambda: jnp.ones(()),
-        lambda: jnp.sum(jax.lax.linalg.cholesky(lifted, symmetrize_input=False)),
-    )
+    half, lower = gram.positive(flat)
     # The part of K that is not symmetric is corrected by the outer iteration.
-    tilted = shift + eta * ((gram - half) @ weights)
+    tilted = shift + eta * (gram.times(weights) - half.rows(weights))
 
     def linear():
         return linear_weights(flow, weights, shift, gram, scale, seen, eta)
@@ -117,7 +107,7 @@ def linear_weights(
     flow: AbstractFlow,
     weights: Float[Array, " m"],
     shift: Float[Array, " m"],
-    gram: Float[Array, "m m"],
+    gram: AbstractGram,
     scale: Scalar,
     seen: Bool[Array, " m"],
     eta: Scalar,
@@ -125,23 +115,26 @@ def linear_weights(
     """One step of Newton's method for the dual weights, for any matrix $K$."""
     m = weights.shape[0]
     q = jnp.where(seen, jnp.maximum(weights, FLOOR), FLOOR)
-    image = gram @ q
+    image = gram.times(q)
     margins = scale * (shift + eta * image)
-    # What all weights do to a margin alike changes nothing, their sum being one; and
-    # far out it is so large that the rest would be lost beside it.
-    gram = gram - image[:, None] / jnp.sum(q)
     residual = jnp.where(seen, jnp.log(q) - goal_of(flow, margins, seen), 0.0)
     slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
-    if shares is None:
-        steep = jnp.ravel(slopes)[:, None] * gram
-    else:
-        parts = gram.reshape(-1, flow.rivals, m)
-        steep = parts - jnp.einsum("nk,nkm->nm", shares, parts)[:, None]
-        steep = steep.reshape(m, m)
-    matrix = np.eye(m) + eta * scale * q[:, None] * steep
-    bordered = jnp.block([[matrix, q[:, None]], [jnp.ones((1, m)), jnp.zeros((1, 1))]])
-    right = jnp.append(-q * residual, 1 - jnp.sum(q))
-    change = jnp.linalg.solve(bordered, right)[:m]
+
+    def steep(columns):
+        if shares is None:
+            return jnp.ravel(slopes)[:, None] * columns
+        parts = columns.reshape(-1, flow.rivals, columns.shape[1])
+        parts = parts - jnp.einsum("nk,nkm->nm", shares, parts)[:, None]
+        return parts.reshape(m, -1)
+
+    # What all weights do to a margin alike changes nothing, their sum being one; and
+    # far out it is so large that the rest would be lost beside it.
+    columns, rows = gram.without(image / jnp.sum(q))
+    columns = eta * scale * q[:, None] * steep(columns)
+    both = jnp.stack([-q * residual, q], axis=1)
+    change, along = solve_sum(columns, rows, both).T
+    # Of all solutions, the one whose weights sum to one.
+    change = change + along * (1 - jnp.sum(q) - jnp.sum(change)) / jnp.sum(along)
     new = jnp.where(seen, jnp.maximum(q + change, LEAST_LEFT * q), FLOOR)
     return new / jnp.sum(new)
 
@@ -160,7 +153,7 @@ def solve_weights(
     flow: AbstractFlow,
     weights: Float[Array, " m"],
     shift: Float[Array, " m"],
-    gram: Float[Array, "m m"],
+    gram: AbstractPositive,
     scale: Scalar,
     seen: Bool[Array, " m"],
     eta: Scalar,
@@ -195,15 +188,15 @@ def solve_weights(
         tolerance: The error at which to stop.
     """
     m = weights.shape[0]
-    diagonal = jnp.sum(gram * np.eye(m), axis=0)
+    diagonal = gram.diagonal()
     # By the weights: where one has all of the weight and pulls at nothing, a larger
     # lift would hold the others to the rounding of their sum with it.
     lift = jnp.dot(weights, diagonal) / jnp.sum(weights) + 1e-300
-    lifted = gram + lift
+    lifted = gram.lifted(lift)
     diagonal = jnp.maximum(diagonal, 1e-12 * lift)
 
     weights = jnp.where(seen, jnp.maximum(weights, FLOOR), FLOOR)
-    first = gram @ weights
+    first = gram.rows(weights)
     mild = jnp.minimum(scale, 1.0)
     crowded = m > CROWD
 
@@ -221,7 +214,7 @@ def solve_weights(
             return admitted(jnp.maximum(q + share * dq, LEAST_LEFT * q))
 
         news = jnp.concatenate([jax.vmap(share_of_it)(SHARES), new[None]])
-        images = news @ gram
+        images = gram.rows(news)
         distances = jax.vmap(compare, (0, 0, None))(news, images, sharp)[1]
         best = jnp.nanargmin(distances)
         return news[best], images[best], distances[best]
@@ -253,7 +246,7 @@ def solve_weights(
         product = wright_omega(target + jnp.log(stiffness))
         new = jnp.where(product > 1, product / stiffness, jnp.exp(target - product))
         new = admitted(jnp.where(seen, new, FLOOR))
-        motion_image, step_image = jnp.stack([new - q, dq]) @ gram
+        motion_image, step_image = gram.rows(jnp.stack([new - q, dq]))
         new_image = image + motion_image
         error = eta * (_size(new - q, motion_image) + _size(dq, step_image))
         if crowded:

@@ -5,6 +5,7 @@ is then done with matrices of N rows, and never is an m x m matrix formed.
 """
 
 import abc
+from collections.abc import Callable
 from typing import Self
 
 import equinox as eqx
@@ -18,8 +19,8 @@ from ._positive import solve_positive
 
 
 TALL = 2
-"""From so many times as many margins as weights on the factors are cheaper, by the count
-of multiplications."""
+"""From so many times as many margins as weights on the factors are cheaper, by the
+count of multiplications."""
 
 SMALL = 64
 """So many margins are never too many."""
@@ -49,8 +50,8 @@ class AbstractGram(eqx.Module):
         r"""The solution of $(1 + \eta K) x = b$."""
 
     @abc.abstractmethod
-    def parts(self) -> tuple[Float[Array, "m r"], Float[Array, "m r"] | None]:
-        """Columns and rows whose product is $K$; rows are `None` for the unit matrix."""
+    def without(self, column: Float[Array, " m"]):
+        r"""Columns and rows whose product is $K - c\,1^\top$; `None` for rows of 1."""
 
     @abc.abstractmethod
     def positive(self, flat: Bool[Array, ""]) -> tuple["AbstractPositive", Scalar]:
@@ -93,8 +94,8 @@ class DenseGram(AbstractGram):
         unit = np.eye(right.size)
         return jnp.linalg.solve(unit + eta * self.matrix, right)
 
-    def parts(self):
-        return self.matrix, None
+    def without(self, column):
+        return self.matrix - column[:, None], None
 
     def positive(self, flat):
         matrix = self.matrix
@@ -149,12 +150,15 @@ class FactoredGram(AbstractGram):
     def resolve(self, eta, right):
         return _woodbury(eta * self._left(), self.jacobian, right[:, None])[:, 0]
 
-    def parts(self):
-        return self._left(), self.jacobian
+    def without(self, column):
+        columns = jnp.concatenate([self._left(), -column[:, None]], axis=1)
+        ones = jnp.ones((column.size, 1))
+        return columns, jnp.concatenate([self.jacobian, ones], axis=1)
 
     def positive(self, flat):
         if self.middle.ndim == 1:
-            return FactoredPositive(self.jacobian * jnp.sqrt(self.middle)), jnp.ones(())
+            root = jnp.sqrt(self.middle)[None]
+            return FactoredPositive(self.jacobian * root), jnp.ones(())
         half = (self.middle + self.middle.T) / 2
         lift = POSITIVE * jnp.trace(half) / len(half)
         lifted = jnp.where(flat, half, half + lift * np.eye(len(half)))
@@ -185,15 +189,24 @@ class FactoredPositive(AbstractPositive):
         turned = root.transposed(self.factor)
         inner = turned.T @ turned + np.eye(turned.shape[1]) / rate
 
-        def correction(left):
+        def solved(left):
             return left - turned @ solve_positive(inner, turned.T @ left)
 
-        found = correction(right)
-        for _ in range(REFINED):
-            missed = right - found - rate * (turned @ (turned.T @ found))
-            better = found + correction(missed)
-            found = jnp.where(jnp.isfinite(better), better, found)
-        return found
+        def missed(found):
+            return right - found - rate * (turned @ (turned.T @ found))
+
+        return _refined(solved, missed, right)
+
+
+def gram_of(
+    jacobian: Float[Array, "m weights"],
+    response: Float[Array, "m weights"],
+    middle: Array | None,
+) -> AbstractGram:
+    """$K$ of a Jacobian and what answers to it; of `middle`, $A^{-1}$, for many m."""
+    if is_tall(*jacobian.shape):
+        return FactoredGram(jacobian, middle)
+    return DenseGram(jacobian @ response.T)
 
 
 def _matrix(middle):
@@ -203,11 +216,27 @@ def _matrix(middle):
 def _woodbury(columns, rows, right):
     """The solution of (1 + columns rows^T) x = b."""
     inner = np.eye(columns.shape[1]) + rows.T @ columns
-    return right - columns @ jnp.linalg.solve(inner, rows.T @ right)
+
+    def solved(left):
+        return left - columns @ jnp.linalg.solve(inner, rows.T @ left)
+
+    def missed(found):
+        return right - found - columns @ (rows.T @ found)
+
+    return _refined(solved, missed, right)
+
+
+def _refined(solved: Callable, missed: Callable, right):
+    """A solution, corrected by what it misses."""
+    found = solved(right)
+    for _ in range(REFINED):
+        better = found + solved(missed(found))
+        found = jnp.where(jnp.isfinite(better), better, found)
+    return found
 
 
 def solve_sum(columns, rows, right: Float[Array, "m k"]) -> Float[Array, "m k"]:
-    """The solution of (1 + columns rows^T) x = b, of the `parts` of a $K$."""
+    """The solution of (1 + columns rows^T) x = b, without what `without` leaves out."""
     if rows is None:
         return jnp.linalg.solve(np.eye(len(columns)) + columns, right)
     return _woodbury(columns, rows, right)

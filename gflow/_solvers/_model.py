@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._frame import Frame
 from .._types import Scalar
+from ._gram import AbstractGram, FactoredGram, gram_of
 
 
 FEW_WEIGHTS = 400
@@ -32,7 +33,7 @@ class StageModel(eqx.Module):
     Attributes:
         jacobian: $J$.
         response: Rows $A^{-1} J^\top$, one a margin.
-        gram: $J A^{-1} J^\top$.
+        gram: $K = J A^{-1} J^\top$.
         damping: $D$.
         scaling: The scales of rows and columns in `factor`.
         factor: $A$ by its LU factors; of size zero for many weights.
@@ -43,7 +44,7 @@ class StageModel(eqx.Module):
 
     jacobian: Float[Array, "margins weights"]
     response: Float[Array, "margins weights"]
-    gram: Float[Array, "margins margins"]
+    gram: AbstractGram
     damping: Float[Array, " weights"]
     scaling: Float[Array, " weights"]
     factor: Float[Array, "size size"]
@@ -81,11 +82,14 @@ def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
     """The model that knows no curvature of the network, at the start of the step."""
     jacobian = frame.free_jacobian(frame.start, frame.jacobian)
     size = damping.size if damping.size <= FEW_WEIGHTS else 0
-    response = jacobian / jnp.maximum(damping, 1.0)[None]
+    safe = jnp.maximum(damping, 1.0)
+    response = jacobian / safe[None]
+    # Other models of the step are matrices, and all must be of one kind.
+    dense = size > 0 or not frame.field.euclidean
     return StageModel(
         jacobian=jacobian,
         response=response,
-        gram=jacobian @ response.T,
+        gram=gram_of(jacobian, response, jnp.diag(1 / safe) if dense else 1 / safe),
         damping=damping,
         scaling=frame.weight,
         factor=jnp.zeros((size, size)),
@@ -97,11 +101,15 @@ def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
 
 def bent_model(frame: Frame, model: StageModel, gradient) -> StageModel:
     """The flat model of a flow that is steepest in another norm, at its direction."""
-    response = frame.field.norm.tangents(gradient, model.jacobian)
-    response = response / model.safe_damping[None]
-    return eqx.tree_at(
-        lambda m: (m.response, m.gram), model, (response, model.jacobian @ response.T)
-    )
+
+    def tangents(rows):
+        return frame.field.norm.tangents(gradient, rows) / model.safe_damping[None]
+
+    response, middle = tangents(model.jacobian), None
+    if isinstance(model.gram, FactoredGram):
+        middle = tangents(jnp.eye(gradient.size)).T
+    gram = gram_of(model.jacobian, response, middle)
+    return eqx.tree_at(lambda m: (m.response, m.gram), model, (response, gram))
 
 
 def curved_model(
@@ -133,9 +141,12 @@ def curved_model(
         jacobian, jacobian, flat.gram, damping, scaling, factor, pivots,
         jnp.asarray(False), stiff,
     )  # fmt: skip
-    response = _undo(model, jacobian.T).T
+    if isinstance(flat.gram, FactoredGram):
+        middle = _undo(model, jnp.eye(point.size))
+        response = jacobian @ middle.T
+    else:
+        middle, response = None, _undo(model, jacobian.T).T
     usable = jnp.isfinite(jnp.sum(response))
-    model = eqx.tree_at(
-        lambda m: (m.response, m.gram), model, (response, jacobian @ response.T)
-    )
+    gram = gram_of(jacobian, response, middle)
+    model = eqx.tree_at(lambda m: (m.response, m.gram), model, (response, gram))
     return jax.tree.map(lambda a, b: jnp.where(usable, a, b), model, flat)

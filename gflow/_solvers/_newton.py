@@ -7,11 +7,10 @@ R\, F^\top K F$.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Scalar
-from ._positive import solve_positive
+from ._gram import AbstractPositive, DensePositive
 
 
 BLOCK = 128
@@ -25,7 +24,7 @@ converges by this factor at worst."""
 
 def solve_newton(
     rate: Scalar,
-    gram: Float[Array, "m m"],
+    gram: AbstractPositive,
     q: Float[Array, " m"],
     decay: Float[Array, " m"],
     shares: Float[Array, "samples rivals"] | None,
@@ -53,8 +52,7 @@ def solve_newton(
 
     def on(gram, square, shares, add_up, right):
         root = _Root(square, shares, add_up)
-        matrix = rate * root.both_sides(gram) + np.eye(right.shape[0])
-        return root(solve_positive(matrix, root.inverse(right)))
+        return root(gram.solve(rate, root, root.inverse(right)))
 
     def whole():
         def add_up(columns):
@@ -66,7 +64,7 @@ def solve_newton(
     if m <= BLOCK:
         return whole()
 
-    stiffness = rate * q * decay * jnp.sum(gram * np.eye(m), axis=0)
+    stiffness = rate * q * decay * gram.diagonal()
     _, chosen = jax.lax.top_k(stiffness, BLOCK)
 
     def block():
@@ -74,8 +72,8 @@ def solve_newton(
         same = (sample[:, None] == sample[None]).astype(float)
         some = None if diagonal else shares[chosen]
         solved = on(
-            gram[chosen][:, chosen], (q * decay)[chosen], some, lambda c: same @ c,
-            right[chosen],
+            DensePositive(gram.block(chosen)), (q * decay)[chosen], some,
+            lambda c: same @ c, right[chosen],
         )  # fmt: skip
         return right.at[chosen].set(solved)
 
@@ -113,6 +111,11 @@ class _Root:
     def inverse(self, columns):
         columns = columns / self.root[:, None]
         return columns if self.shares is None else self._mix(columns, self.up)
+
+    def transposed(self, columns):
+        """$F^T$ times columns."""
+        columns = self.root[:, None] * columns
+        return columns if self.shares is None else self._mix(columns, self.down)
 
     def both_sides(self, matrix):
         """$F^T M F$ for a symmetric matrix $M$."""

@@ -250,7 +250,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             shift = margins + model.jacobian @ (free - point)
             pulls = jnp.where(frame.lost, q, 0.0)
             new_q = stage_weights(
-                field, q - pulls, shift + eta / speed * (model.gram @ pulls),
+                field, q - pulls, shift + eta / speed * model.gram.times(pulls),
                 model.gram, model.flat, scale, frame.seen, eta / speed, tolerance,
             )  # fmt: skip
             new_q = jnp.where(frame.lost, q, new_q)
