@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._field import Field, two_norm
 from ._lack import Lack
+from ._paces import Paces, paces
 from ._seen import counted, seen_margins
 from ._slides import projector
 from ._types import Scalar
@@ -44,16 +45,6 @@ SLOW = 1e3
 
 LARGE = 1e-3
 """Only units above this size rest, against the whole network."""
-
-DECAY = 1.5
-"""A frame decays by at most e to this on one step: a part of a unit that does not decay
-with it would grow against it."""
-
-ALIKE = 1e-2
-"""Units that grow as fast as the radius but for this share of it grow with it."""
-
-FASTEST = 0.5
-"""Units that grow at this share of the fastest rate set the degree of growth."""
 
 
 class Frame(eqx.Module):
@@ -231,40 +222,15 @@ def make_frame(
     gradient = jnp.where(rest, 0.0, gradient)
     growth = jnp.dot(point, gradient) / whole**2 if field.polar else jnp.zeros(())
 
-    safe = jnp.where(size > 0, size, 1.0)
-    relative = point / safe
-    own = units.totals(relative * (gradient / safe), unit)
     if framed:
-        _, bend = jax.linearize(allowed, point)
-        # A unit that another drags along grows at first faster than for long.
-        # Of the way on the step: the gradient itself may underflow in products.
-        way = jnp.where(length > 0, length, 1.0)
-        second = units.totals(relative * (bend(way * gradient) / safe), unit)
-        lasting = jnp.sqrt(jnp.maximum(second, 0.0)) / jnp.sqrt(way)
-        decay = jnp.minimum(lasting, DECAY / jnp.where(length > 0, length, jnp.inf))
-        rate = jnp.clip(own, -decay, jnp.maximum(lasting, growth))
-        rate = jnp.where((size > 0) & ~rest, rate, 0.0)
-        # Far out log r grows by 1e9 on a step: units that grow with it must do so.
-        rate = jnp.where(jnp.abs(rate - growth) <= ALIKE * growth, growth, rate)
-        excess = jnp.maximum(rate - growth, 0.0)
-        fastest = jnp.max(excess)
-        growing = fastest > 1e-3 * jnp.max(jnp.abs(rate))
-        share = jnp.where(growing, (excess / jnp.maximum(fastest, 1e-300)) ** 4, 0.0)
-        set_of = jnp.where(excess >= FASTEST * fastest, point, 0.0)
-        bent = jnp.dot(set_of, bend(set_of))
-        force_of = jnp.dot(set_of, gradient)
-        power = bent / jnp.where(force_of > 0, force_of, 1.0) - 1
-        growing = growing & (force_of > 0) & (power > 1e-6)
-        power = jnp.where(growing, jnp.minimum(power, 20.0), 0.0)
-        total = jnp.sum(share * relative**2)
-        share = jnp.where(growing, share / jnp.where(total > 0, total, 1.0), 0.0)
+        pace = paces(field, allowed, point, gradient, unit, size, rest, growth, length)
     else:
-        rate = share = jnp.zeros_like(point)
-        power, unit = jnp.zeros(()), jnp.zeros_like(unit)
-        size = jnp.full_like(point, whole)
+        still = jnp.zeros_like(point)
+        pace = Paces(rate=still, share=still, power=jnp.zeros(()))
+        unit, size = jnp.zeros_like(unit), jnp.full_like(point, whole)
     moved = size  # a unit that is zero, or nearly, is as large as it will be
     if framed:
-        moved = size + length * units.norms(gradient - rate * point, unit)
+        moved = size + length * units.norms(gradient - pace.rate * point, unit)
     # Units that the softmin holds stiffly are seen by what they do to the whole: below
     # that, rounding in the margins decides where they are.
     scale = field.scale(margins, log_radius)
@@ -287,10 +253,10 @@ def make_frame(
         gradient=gradient,
         unit=unit,
         size=jnp.where(size > 0, size, 1.0),
-        rate=rate,
+        rate=pace.rate,
         growth=growth,
-        share=share,
-        power=power,
+        share=pace.share,
+        power=pace.power,
         rest=rest,
         walls=walls,
         pulled=pulled,

@@ -122,9 +122,15 @@ def test_networks(make, message):
     ("levels", "message"),
     [
         ({}, r"`until` must name at least one level, .* is empty"),
-        ({"log_t": float("nan")}, r"`until\.log_t` must be a real number, but is nan"),
-        ({"log_t": "1e9"}, r"`until\.log_t` must be a real number, but is '1e9'"),
-        ({"log_loss": None, "log_radius": [1]}, r"`until\.log_radius` must be a real"),
+        (
+            {"log_t": float("nan")},
+            r"`until\.log_t` must be a finite number, but is nan",
+        ),
+        ({"log_t": "1e9"}, r"`until\.log_t` must be a finite number, but is .1e9."),
+        (
+            {"log_loss": None, "log_radius": [1]},
+            r"`until\.log_radius` must be a finite",
+        ),
         ({"converged": 0.0}, r"`until\.converged` must be positive, but is 0\.0"),
         ({"converged": -1e-3}, r"`until\.converged` must be positive"),
     ],

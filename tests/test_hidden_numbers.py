@@ -13,6 +13,7 @@ from gflow import (
     _drive,
     _frame,
     _modes,
+    _paces,
     _rest,
     _walls,
     _watch,
@@ -28,7 +29,7 @@ VARIATIONS = {
         (_frame, "SLOW", 3e2), (_frame, "LARGE", 3e-3),
     ],
     "frames": [
-        (_frame, "DECAY", 0.7), (_frame, "ALIKE", 3e-3), (_frame, "FASTEST", 0.3),
+        (_paces, "DECAY", 0.7), (_paces, "ALIKE", 3e-3), (_paces, "FASTEST", 0.3),
     ],
     "walls": [
         (_walls, "NEAR", 1e-8), (_walls, "STIFF", 3e2), (_walls, "WALLS", 2),

@@ -42,6 +42,7 @@ ROOMS: tuple[str, ...] = (
         "_filippov",
         "_walls",
         "_lack",
+        "_paces",
         "_frame",
         "_clock",
         "_log_time",

@@ -127,11 +127,13 @@ def test_modules_of_equinox_flow_as_scipy_says(name):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "beside",
-    [None, "text", 3, KEY, jnp.arange(4), (1.0, {"a": None}), jnp.tanh],
-    ids=repr,
-)
+BESIDE = {
+    "nothing": None, "text": "text", "integer": 3, "key": KEY, "counts": jnp.arange(4),
+    "tree": (1.0, {"a": None}), "function": jnp.tanh,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE.keys())
 def test_what_is_no_array_of_floats_stays_as_it_is(beside):
     inner = gflow.nn.MLP(4, (5,), power=2, key=KEY)
     plain, other = (solve(Last(inner, what))[-1] for what in ((), beside))

@@ -17,7 +17,7 @@ from .drift import drift_of
 from .kinks import Crossings, any_wrong, crossings, of_samples
 from .model import Model
 from .newton import Root
-from .outlook import ON_MARGIN, outlook
+from .outlook import ON_MARGIN, Outlook, outlook
 from .residuals import Residuals, residuals
 from .restricted import Restricted, restricted
 from .result import Certificate, Limit, Stability, Verdict
@@ -102,12 +102,8 @@ def limit(
     theta, network = end_of(curve)
     margins = np.asarray(flow.margins(network))
     turned = any_wrong(field, theta)
-    log_radius = curve.log_radius[-1]
-    weights = np.array(curve.weights[-1])
-    if not np.all(np.isfinite(weights)):  # of a descent, far out
-        seen = np.ones(margins.shape, bool)
-        weights = np.array(field.dual_weights(margins, log_radius, seen))
-    scale = degree * float(log_radius)  # log R
+    scale = degree * float(curve.log_radius[-1])  # log R
+    weights = weights_at_end(curve, field, margins)
     slides = np.asarray(field.gates.slides)
     slides = slides[slides >= 0]
     end = float(np.min(margins))
@@ -128,37 +124,60 @@ def limit(
     )
     found = with_kinks(found, kinks, np.asarray(flow.margins(direction)), degree)
     verdict, reasons = judge(view, found, kinks, drift_of(curve), end, tolerance, reach)
-    log_log_t = scale + math.log(found.margin)
-    waits = {Verdict.LOCAL_MAXIMUM: math.inf, Verdict.FIRST_ORDER: math.nan}
-    wait = waits.get(verdict, view.wait)
+    rates, directions = view.exponents * degree * found.margin, field.network(growing)
     return Limit(
         verdict=verdict,
         reasons=tuple(reasons),
         point=point_at(curve, direction, found.multipliers),
         margin=found.margin,
         distance=view.distance,
-        certificate=Certificate(
-            active=found.active,
-            multipliers=found.multipliers,
-            stationarity=found.stationarity,
-            infeasibility=found.infeasibility,
-            slack=found.slack,
-            slack_sum=found.slack_sum,
-            gap=found.gap,
-            slides=kinks.slides,
-            gates=kinks.gates,
-        ),
-        stability=Stability(
-            rates=degree * found.margin * view.exponents,
-            directions=field.network(growing),
-            unstable=view.unstable,
-            neutral=view.neutral,
-            amplitude=view.amplitude,
-            log_log_t=log_log_t,
-            # In log r, of which log R is L times.
-            log_log_t_escape=log_log_t + degree * wait,
+        certificate=certificate(found, kinks),
+        stability=stability(
+            view, verdict, rates, directions, scale + math.log(found.margin), degree
         ),
     )
+
+
+def certificate(found: Residuals, kinks: Crossings) -> Certificate:
+    """What residuals and kinks say."""
+    return Certificate(
+        active=found.active,
+        multipliers=found.multipliers,
+        stationarity=found.stationarity,
+        infeasibility=found.infeasibility,
+        slack=found.slack,
+        slack_sum=found.slack_sum,
+        gap=found.gap,
+        slides=kinks.slides,
+        gates=kinks.gates,
+    )
+
+
+def stability(
+    view: Outlook, verdict: Verdict, rates, directions, log_log_t: float, degree: float
+) -> Stability:
+    """What an outlook says."""
+    waits = {Verdict.LOCAL_MAXIMUM: math.inf, Verdict.FIRST_ORDER: math.nan}
+    # In log r, of which log R is L times.
+    wait = degree * waits.get(verdict, view.wait)
+    return Stability(
+        rates=rates,
+        directions=directions,
+        unstable=view.unstable,
+        neutral=view.neutral,
+        amplitude=view.amplitude,
+        log_log_t=log_log_t,
+        log_log_t_escape=log_log_t + wait,
+    )
+
+
+def weights_at_end(curve: AbstractCurve, field: Field, margins):
+    """The dual weights of the last point; of a descent, far out, from its margins."""
+    weights = np.array(curve.weights[-1])
+    if np.all(np.isfinite(weights)):
+        return weights
+    seen = np.ones(margins.shape, bool)
+    return np.array(field.dual_weights(margins, curve.log_radius[-1], seen))
 
 
 def search(

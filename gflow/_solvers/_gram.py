@@ -61,6 +61,11 @@ class AbstractGram(eqx.Module):
 class AbstractPositive(eqx.Module):
     """A symmetric positive semi-definite $K$."""
 
+    @property
+    @abc.abstractmethod
+    def rank(self) -> int:
+        """Of how many rows the matrix is that it takes to solve with it."""
+
     @abc.abstractmethod
     def rows(self, vectors: Float[Array, "*some m"]) -> Float[Array, "*some m"]:
         """Each of some vectors times $K$."""
@@ -114,6 +119,10 @@ class DensePositive(AbstractPositive):
     """As a matrix."""
 
     matrix: Float[Array, "m m"]
+
+    @property
+    def rank(self):
+        return len(self.matrix)
 
     def rows(self, vectors):
         return vectors @ self.matrix
@@ -170,6 +179,10 @@ class FactoredPositive(AbstractPositive):
     r"""As $V V^\top$."""
 
     factor: Float[Array, "m r"]
+
+    @property
+    def rank(self):
+        return self.factor.shape[1]
 
     def rows(self, vectors):
         return (vectors @ self.factor) @ self.factor.T

@@ -61,7 +61,7 @@ def solve_newton(
 
         return on(gram, q * decay, shares, add_up, right)
 
-    if m <= BLOCK:
+    if gram.rank <= BLOCK:
         return whole()
 
     stiffness = rate * q * decay * gram.diagonal()
