@@ -34,6 +34,7 @@ from ._described import (
 )
 from ._field import Field, start_of
 from ._flow import AbstractFlow
+from ._log_time import StepScalars
 from ._run import Run
 from ._slides import with_gates
 from ._solvers import SampleSpaceKvaerno5, prepare
@@ -129,7 +130,7 @@ def read(
 
 def _arrays(run: Run) -> dict[str, Any]:
     """All that a run is, as named arrays."""
-    network = run.field.network(np.asarray(run.start.point[:-1]))
+    network = run.field.network(jnp.asarray(run.start.point[:-1]))
     record = record_of(run.field.flow, network)
     fixed = {path: f"fixed_{k}" for k, path in enumerate(record.fixed)}
     save = run.save and {run.save.name: run.save.times.tolist()}
@@ -196,12 +197,11 @@ def _chunks(name: str, arrays: dict[str, np.ndarray]) -> list:
     return [jax.tree.unflatten(structure, part) for part in zip(*parts, strict=True)]
 
 
-def _like(kind: type) -> PyTree:
+def _like(kind: Any) -> PyTree:
     """An instance with a leaf in each field, scalars of steps included."""
-    fields = {field.name: 0 for field in dataclasses.fields(kind)}
+    fields: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(kind)}
     if kind is Steps:
-        scalars = dataclasses.fields(_loop.StepScalars)
-        fields["scalars"] = _loop.StepScalars(*[0] * len(scalars))
+        fields["scalars"] = _like(StepScalars)
     return kind(**fields)
 
 

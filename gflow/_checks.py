@@ -4,6 +4,7 @@ import operator
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import ArrayLike, Float64, PyTree
 
 
@@ -30,7 +31,7 @@ def require_concrete(arguments: PyTree, name: str) -> None:
     Raises:
         TracedError: If there is a tracer among the arguments.
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments)):
         raise TracedError(
             f"`{name}` works on the host, and cannot be called inside of `jit`, `vmap` "
             "or `grad`. Call it outside, once for each network. Inside, a flow's own "

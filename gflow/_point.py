@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
 from . import _tree
@@ -51,7 +52,7 @@ class Point(eqx.Module):
 
     def __repr__(self) -> str:
         """What the network is, where it is, and how it fits."""
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self)):
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(self)):
             return "Point(...)"  # inside of a compiled function
         flow = self.flow
         degree = "no degree" if self.degree is None else f"degree {self.degree:g}"

@@ -235,7 +235,7 @@ def trajectory(
     """The trajectory through samples stacked along a leading time axis."""
     directions, log_radius = samples.point[:, :-1], samples.point[:, -1]
     degree = float(field.degree)
-    return Trajectory(
+    return Trajectory(  # pyright: ignore[reportCallIssue]
         tau=samples.tau,
         log_t=samples.log_t,
         log_radius=log_radius,

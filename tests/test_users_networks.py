@@ -127,15 +127,10 @@ def test_modules_of_equinox_flow_as_scipy_says(name):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
-BESIDE = {
-    "nothing": None, "text": "text", "integer": 3, "key": KEY, "counts": jnp.arange(4),
-    "tree": (1.0, {"a": None}), "function": jnp.tanh,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE.keys())
-def test_what_is_no_array_of_floats_stays_as_it_is(beside):
+def test_what_is_no_array_of_floats_stays_as_it_is():
     inner = gflow.nn.MLP(4, (5,), power=2, key=KEY)
+    tree = {"a": None, "text": "text", "counts": jnp.arange(4), "function": jnp.tanh}
+    beside = (3, 1.0, KEY, tree)
     plain, other = (solve(Last(inner, what))[-1] for what in ((), beside))
     assert plain.log_loss == other.log_loss
     assert eqx.tree_equal(other.network.beside, beside)

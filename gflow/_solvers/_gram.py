@@ -218,6 +218,7 @@ def gram_of(
 ) -> AbstractGram:
     """$K$ of a Jacobian and what answers to it; of `middle`, $A^{-1}$, for many m."""
     if is_tall(*jacobian.shape):
+        assert middle is not None
         return FactoredGram(jacobian, middle)
     return DenseGram(jacobian @ response.T)
 

@@ -95,7 +95,7 @@ def descend(
     }
     stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *kept)
     structure = _tree.partition(network)[1]
-    return Descent(
+    return Descent(  # pyright: ignore[reportCallIssue]
         gradients=jnp.asarray(np.array(spent)),
         log_t=stacked.log_t,
         log_radius=stacked.log_radius,

@@ -8,6 +8,7 @@ from jaxtyping import Float64
 from .._curve import AbstractCurve
 from .._flow import GradientFlow
 from .._limit import Limit, Verdict
+from .._trajectory import Trajectory
 from ..paths import length
 from ._fit import Samples
 from ._law import Law, power_law
@@ -87,7 +88,7 @@ def desingularize(
     """
     degree = _checked(curve, limit, discord, decades)
     every = 1
-    if curve.steps is not None:
+    if isinstance(curve, Trajectory) and curve.steps is not None:
         every, curve = PARTS, curve.refined(PARTS)
     first, moved = motion(curve)
     speed = moved.spherical + moved.radial(degree)
