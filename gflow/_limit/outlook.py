@@ -25,7 +25,7 @@ class Outlook(NamedTuple):
 
     Attributes:
         root: What Newton's method found.
-        near: Whether all below speaks of it; else of the end of the trajectory.
+        near: Whether all below speaks of it; else of the end of the curve.
         theta: The direction, of any norm.
         multipliers: One a margin, in the model's units.
         distance: From the end to Newton's point, in radians.

@@ -31,7 +31,7 @@ def judge(
         found: Its residuals.
         kinks: What its kinks have to say.
         drift: How far the direction went lately, if known.
-        end: The normalized margin at the end of the trajectory.
+        end: The normalized margin at the end of the curve.
         tolerance: The largest residual of a limit.
         reach: The largest distance from it, in radians.
     """
@@ -176,7 +176,7 @@ def far(view: Outlook, reach: float) -> list[str]:
     if view.root.converged:
         found = (
             f"The stationary direction that was found is {view.distance:.2g} rad from "
-            f"the end of the trajectory, beyond `reach` = {reach:g}."
+            f"the end of the curve, beyond `reach` = {reach:g}."
         )
         reasons = [found]
     if view.unstable:

@@ -30,7 +30,7 @@ def prepare(
     if not isinstance(solver, dfx.AbstractAdaptiveSolver):
         raise ValueError(
             "`solver` must be an adaptive Diffrax solver such as "
-            f"`gflow.SampleSpaceKvaerno5()` or `diffrax.Tsit5()`, but is {solver!r}."
+            f"`gflow.solvers.SampleSpaceKvaerno5()`, but is {solver!r}."
         )
     tolerance = jnp.asarray(np.float64(STAGE_FRACTION * rtol))
     if isinstance(solver, AbstractSampleSpaceSolver):

@@ -29,7 +29,7 @@ def kkt_residuals(
         The Axes.
 
     Raises:
-        ValueError: If an argument is none of these, or no sample of the trajectory fits
+        ValueError: If an argument is none of these, or no point of the curve fits
             all samples of the data.
 
     Example:
