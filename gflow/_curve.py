@@ -17,7 +17,7 @@ from ._checks import TracedError
 from ._field import Field
 from ._flow import AbstractFlow
 from ._gates import Kinks
-from ._point import Point
+from ._point import Point, followed
 from ._steps import Steps
 
 
@@ -75,22 +75,13 @@ class AbstractCurve(eqx.Module):
 
     def _shown(self) -> dict[str, str]:
         """What both ends of the curve are, in words."""
-        flow, size = (
-            self.flow,
-            sum(
-                leaf[0].size
-                for leaf in jax.tree.leaves(_tree.parameters(self.direction))
-            ),
-        )
-        degree = "no degree" if self.degree is None else f"degree {self.degree:g}"
-        kind = type(self.direction).__name__
-        rows = {
-            "flow": f"{type(flow).__name__}, {type(flow.loss).__name__}, "
-            f"{flow.samples} samples of shape {flow.x.shape[1:]}",
-            "network": f"{kind}, {size} weights, {degree}",
-        }
+        rows = followed(self.flow, self.direction, self.degree)
         if len(self) == 0:
             return rows | {"points": "none"}
+        size = sum(
+            leaf.size for leaf in jax.tree.leaves(_tree.parameters(self.direction))
+        )
+        rows["network"] += f", {size // len(self)} weights"
         ends = [
             (f"{float(row[0]):.6g}", f"{float(row[-1]):.6g}")
             for row in (self.log_t, self.log_radius, self.log_loss)
@@ -99,8 +90,8 @@ class AbstractCurve(eqx.Module):
         rows["points"] = str(len(self))
         rows |= {name: f"{a} to {b}" for name, (a, b) in zip(names, ends, strict=True)}
         last = self[-1]
-        if self.degree is not None and flow.kind != "targets":
-            least = float(jnp.min(flow.margins(last.direction)))
+        if self.degree is not None and self.flow.kind != "targets":
+            least = float(jnp.min(self.flow.margins(last.direction)))
             rows["margin"] = f"{least:.12g}, normalized, at the end"
         return rows
 
@@ -108,7 +99,10 @@ class AbstractCurve(eqx.Module):
         return len(self.log_t)
 
     def __iter__(self) -> Iterator[Point]:
-        return (self[index] for index in range(len(self)))
+        moving, still = _apart(self._points())
+        for index in range(len(self)):
+            here = jax.tree.map(lambda leaf, k=index: leaf[k], moving)
+            yield eqx.combine(here, still)
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
@@ -141,8 +135,8 @@ class AbstractCurve(eqx.Module):
             return _mapped(fn, still, moving, arrays)
         except UNTRACEABLE:
             rows = [
-                fn(self[k], *jax.tree.map(lambda leaf, k=k: leaf[k], arrays))
-                for k in range(len(self))
+                fn(point, *jax.tree.map(lambda leaf, k=k: leaf[k], arrays))
+                for k, point in enumerate(self)
             ]
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
 

@@ -54,12 +54,7 @@ class Point(eqx.Module):
         """What the network is, where it is, and how it fits."""
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(self)):
             return "Point(...)"  # inside of a compiled function
-        flow = self.flow
-        degree = "no degree" if self.degree is None else f"degree {self.degree:g}"
-        rows = {
-            "flow": f"{type(flow).__name__}, {type(flow.loss).__name__}, "
-            f"{flow.samples} samples of shape {flow.x.shape[1:]}",
-            "network": f"{type(self.direction).__name__}, {degree}",
+        rows = followed(self.flow, self.direction, self.degree) | {
             "log t": f"{float(self.log_t):.6g}",
             "log radius": f"{float(self.log_radius):.6g}",
             "log loss": f"{float(self.log_loss):.6g}",
@@ -101,6 +96,16 @@ class Point(eqx.Module):
             return self.kinks
         flow = self.flow
         return find_kinks(flow.sample_margins, self.direction, flow.x[0], flow.y[0])
+
+
+def followed(flow: AbstractFlow, network: PyTree, degree: float | None) -> dict:
+    """What is followed, in words."""
+    known = "no degree" if degree is None else f"degree {degree:g}"
+    return {
+        "flow": f"{type(flow).__name__}, {type(flow.loss).__name__}, "
+        f"{flow.samples} samples of shape {flow.x.shape[1:]}",
+        "network": f"{type(network).__name__}, {known}",
+    }
 
 
 def point(

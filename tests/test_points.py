@@ -199,7 +199,7 @@ def test_reprs_are_read_at_a_glance(run, kinked):
         assert len(text.splitlines()) <= 14
         assert all(len(line) <= 88 for line in text.splitlines())
         assert "successful, at log_t" in text
-    assert "110 weights, degree 3" in repr(run)
+    assert "degree 3, 110 weights" in repr(run)
     assert "slid along" in repr(kinked)
     assert "degree 3" in repr(run[-1])
     assert len(repr(gflow.limit(run)).splitlines()) <= 16
