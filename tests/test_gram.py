@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 from curves import distance
+from gflow import _unseen
 from gflow._solvers import _gram
 from gflow._solvers._dual import linear_weights, solve_weights
 from gflow._solvers._gram import (
@@ -191,3 +192,22 @@ def test_many_samples_that_turn_off_and_on_flow_as_scipy_says(seed, power):
         errors = np.linalg.norm(np.stack(found) - exact, axis=1)
         # Errors grow by some sixty times on the way, by perturbed runs of SciPy.
         assert np.max(errors / np.linalg.norm(exact, axis=1)) <= 300 * rtol
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [(_unseen, "SHARES", 3 * _unseen.SHARES), (_gram, "REFINED", 1)],
+    ids=["shares", "refined"],
+)
+def test_other_constants_are_the_same_answer(module, name, value, monkeypatch):
+    flow, network = tall_problem(5, samples=200)
+    until, rtol = gflow.Until(log_t=3.0), 1e-6
+    options = {"until": until, "rtol": rtol, "progress": False}
+    expected = gflow.solve(flow, network, **options)
+    monkeypatch.setattr(module, name, value)
+    jax.clear_caches()
+    found = gflow.solve(flow, network, **options)
+    jax.clear_caches()
+    assert not np.array_equal(found.tau, expected.tau)  # other steps were taken
+    # Twice what each is right to, against SciPy.
+    assert distance(found[-1:], expected[-1:])[0] <= 600 * rtol
