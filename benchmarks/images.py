@@ -52,6 +52,7 @@ def measure(samples, channels, width, rtol, log_t):
     log_times = np.append(np.linspace(-1, 1, 20), np.geomspace(1, log_t, MOMENTS)[1:])
     moments = curve.at(log_t=log_times)
     margins = smoothed(flow, curve)
+    last = np.asarray(flow.margins(curve[-1].direction))
     row = {
         "case": f"ConvNet {channels}, {width} on {samples} digits",
         "rtol": rtol,
@@ -65,6 +66,7 @@ def measure(samples, channels, width, rtol, log_t):
         "normalized_margin": float(gflow.margins.normalized(curve[-1])),
         "alignment": float(aligned(flow, curve)[-1]),
         "smallest_increase": float(np.min(np.diff(margins))),
+        "spread": float(np.max(np.abs(last)) / np.min(last)),
         "compile_seconds": curve.stats["compile_seconds"],
         "seconds": curve.stats["run_seconds"],
         "ok": bool(curve.result == gflow.RESULTS.successful),

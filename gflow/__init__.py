@@ -74,5 +74,6 @@ from ._point import Point as Point, point as point
 from ._progress import AbstractMeter as AbstractMeter
 from ._results import RESULTS as RESULTS
 from ._solve import resume as resume, solve as solve
+from ._sweep import sweep as sweep
 from ._trajectory import Trajectory as Trajectory
 from ._until import SaveAt as SaveAt, Until as Until

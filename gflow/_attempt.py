@@ -16,7 +16,7 @@ from ._landing import share_before
 from ._log_time import NODES
 from ._passed import Passed, Solved, pass_kinks, unpassed
 from ._slides import with_gates
-from ._solvers import AbstractSampleSpaceSolver, gradients_per_attempt
+from ._solvers import gradients_per_attempt, is_own
 from ._steps import FRACTIONS, QUARTERS, Steps, record
 from ._types import Scalar
 from ._unseen import unseen
@@ -81,7 +81,7 @@ def attempt(
     clock, length = length / frame.length, frame.length
     steepest = jnp.max(jnp.abs(frame.sigma))
     length = jnp.minimum(length, LOG_GROWTH / jnp.maximum(steepest, 1e-300))
-    own = isinstance(solver, AbstractSampleSpaceSolver)
+    own = is_own(solver)
     solve = partial(_solve, solver, length, carry)
     if field.kinks.count > 0:
         solved, passed = pass_kinks(frame, length, solve)
@@ -173,7 +173,7 @@ def _choose(condition: Bool[Array, ""], one: PyTree, other: PyTree) -> PyTree:
 def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:
     """A step of the solver."""
     zero, given = jnp.zeros(()), carry.solver_state
-    own = isinstance(solver, AbstractSampleSpaceSolver)
+    own = is_own(solver)
     if not own:
         given = solver.init(TERM, zero, zero, carry.point, frame)
     end, error, dense_info, state, outcome = solver.step(
@@ -242,10 +242,7 @@ def _moved(
         point, log_radius = there.unit(field), step.log_radius
     stayed_state = carry.solver_state
     if state is not None:  # what a failed step has learned of the stiffness
-        learned = (state.stiff, state.gradients)
-        stayed_state = eqx.tree_at(
-            lambda c: (c.stiff, c.gradients), carry.solver_state, learned
-        )
+        stayed_state = state.after_failure(carry.solver_state)
     moved = {
         "point": point,
         "log_radius": log_radius,

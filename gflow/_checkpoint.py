@@ -5,12 +5,7 @@ with what the file says of it.
 """
 
 import dataclasses
-import hashlib
-import io
 import json
-import os
-import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +17,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from . import _loop, _tree
+from ._archive import read_whole, write_whole
 from ._carry import controller, tolerance
 from ._clock import choose_field
 from ._described import (
@@ -35,22 +31,23 @@ from ._described import (
 from ._field import Field, start_of
 from ._flow import AbstractFlow
 from ._log_time import StepScalars
+from ._observables import Observables, named, stacked, unnamed
 from ._run import Run
 from ._slides import with_gates
-from ._solvers import SampleSpaceKvaerno5, prepare
+from ._solvers import Switching, prepare
 from ._steps import Sample, Steps
 from ._until import SaveAt, Until
 from .clocks import AbstractClock
 
 
-FORMAT = 9
+FORMAT = 10
 """Raised when a run is made of other parts, and older files can no longer go on."""
 
 SAME = 1e-9
 """Margins at the same weights, relative to the largest: more is another function."""
 
 PLAIN = ("rtol", "atol", "max_steps", "verdict", "turns", "turned_at")
-PLAIN += ("compile_seconds", "run_seconds")
+PLAIN += ("compile_seconds", "run_seconds", "event_side")
 """The numbers and words of a run."""
 
 
@@ -61,19 +58,7 @@ def write(path: Path, run: Run) -> None:
         OSError: If it cannot be written.
     """
     arrays = _arrays(run if run.ahead is None else run.ahead)
-    arrays["digest"] = np.array(_digest(arrays))
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    handle, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, arrays)
 
 
 def read(
@@ -82,14 +67,18 @@ def read(
     network: PyTree,
     clock: AbstractClock | None,
     solver: dfx.AbstractAdaptiveSolver | None,
+    until: Until | None,
+    save: SaveAt | None,
 ) -> Run:
     """Read a run back, and make it anew of its flow and its network.
 
+    Its `until` is the old one, with the event of the new one.
+
     Raises:
         ValueError: If the file is missing, damaged, or of another format; or of another
-            flow, network, clock or solver.
+            flow, network, clock, solver or `save`.
     """
-    arrays = _stored(path)
+    arrays = _arrays_of(path)
     about = json.loads(str(arrays["about"]))
     shapes = {where: tuple(shape) for where, shape in about["shapes"].items()}
     fixed = {where: arrays[name] for where, name in about["fixed"].items()}
@@ -101,7 +90,7 @@ def read(
             "others. Make it as it was made for the solve, with the same key."
         )
     field, degree = choose_field(flow, network, clock_of(about["clock"], clock))
-    solver = prepare(SampleSpaceKvaerno5() if solver is None else solver, about["rtol"])
+    solver = prepare(Switching() if solver is None else solver, about["rtol"])
     if _text(solver) != about["solver"]:
         raise ValueError(
             f"`solver` must be that of the solve, {about['solver']}, but is "
@@ -115,9 +104,9 @@ def read(
     start = jax.tree.map(np.asarray, start)
     run = Run(
         field=field, degree=degree, solver=solver, start=start, carry=carry,
-        weights=arrays["weights"], until=Until(**about["until"]),
-        save=about["save"] and SaveAt(**about["save"]),
+        weights=arrays["weights"], until=_until(about, until), save=_save(about, save),
         steps=_chunks("steps", arrays), saved=_chunks("saved", arrays),
+        seen=_seen(arrays),
         lost=arrays["lost"], **{name: about[name] for name in PLAIN},
     )  # fmt: skip
     run.gates = [
@@ -128,12 +117,43 @@ def read(
     return run
 
 
+def _until(about: dict, given: Until | None) -> Until:
+    event = None if given is None else given.event
+    if about["event"] and event is None:
+        raise ValueError(
+            "`until` must be given with its event once more: a checkpoint holds no "
+            "functions."
+        )
+    return Until(**about["until"], event=event if about["event"] else None)
+
+
+def _save(about: dict, given: SaveAt | None) -> SaveAt | None:
+    times = about["save"]
+    if not about["observables"]:
+        if given is not None:
+            raise ValueError(
+                "`save` must be left out: the checkpoint knows what the solve keeps."
+            )
+        return None if times is None else SaveAt(**times)
+    if given is None or given.observables is None or _times(given) != times:
+        raise ValueError(
+            "`save` must be that of the solve, with its observables: a checkpoint "
+            f"holds no functions. Its times are {times or 'those of the steps'}."
+        )
+    return given
+
+
+def _times(save: SaveAt | None) -> dict | None:
+    if save is None:
+        return None
+    return {} if save.at_steps else {save.name: save.times.tolist()}
+
+
 def _arrays(run: Run) -> dict[str, Any]:
     """All that a run is, as named arrays."""
     network = run.field.network(jnp.asarray(run.start.point[:-1]))
     record = record_of(run.field.flow, network)
     fixed = {path: f"fixed_{k}" for k, path in enumerate(record.fixed)}
-    save = run.save and {run.save.name: run.save.times.tolist()}
     about = {
         "format": FORMAT,
         "source": f"gflow {VERSION}",
@@ -142,8 +162,10 @@ def _arrays(run: Run) -> dict[str, Any]:
         "fixed": fixed,
         "clock": clock_name(run.field.clock),
         "solver": _text(run.solver),
-        "until": dataclasses.asdict(run.until),
-        "save": save,
+        "until": run.until.levels(),
+        "event": run.until.event is not None,
+        "save": _times(run.save),
+        "observables": run.save is not None and run.save.observables is not None,
         **{name: getattr(run, name) for name in PLAIN},
     }
     bits = [bits for _, bits in run.gates]
@@ -156,6 +178,7 @@ def _arrays(run: Run) -> dict[str, Any]:
         **_leaves("carry", (run.carry, run.start)),
         **_stacked("steps", run.steps),
         **_stacked("saved", run.saved),
+        **_seen_arrays(run.seen),
         "lost": run.lost,
         "turn_tau": np.array([tau for tau, _ in run.gates]),
         "turn_gates": np.stack(bits) if bits else np.zeros((0, 0), np.uint8),
@@ -197,6 +220,30 @@ def _chunks(name: str, arrays: dict[str, np.ndarray]) -> list:
     return [jax.tree.unflatten(structure, part) for part in zip(*parts, strict=True)]
 
 
+_KEPT = ("tau", "log_t", "log_radius", "log_loss")
+
+
+def _seen_arrays(chunks: list[Observables]) -> dict[str, np.ndarray]:
+    """What was observed, by name."""
+    if not chunks:
+        return {}
+    whole = stacked(chunks)
+    values = {f"value_{name}": v for name, v in named(whole.values).items()}
+    values |= {name: getattr(whole, name) for name in _KEPT}
+    return {f"seen_{name}": np.asarray(value) for name, value in values.items()}
+
+
+def _seen(arrays: dict[str, np.ndarray]) -> list[Observables]:
+    if "seen_tau" not in arrays:
+        return []
+    start = "seen_value_"
+    values = {
+        k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)
+    }
+    kept = {name: arrays[f"seen_{name}"] for name in _KEPT}
+    return [Observables(**kept, values=unnamed(values))]
+
+
 def _like(kind: Any) -> PyTree:
     """An instance with a leaf in each field, scalars of steps included."""
     fields: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(kind)}
@@ -205,35 +252,9 @@ def _like(kind: Any) -> PyTree:
     return kind(**fields)
 
 
-def _digest(arrays: dict[str, Any]) -> str:
-    found = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
-
-
-def _stored(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError(
-            f"`path` must be a checkpoint file, but {path} does not exist."
-        )
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        whole = str(arrays.pop("digest")) == _digest(arrays)
-        about = json.loads(str(arrays["about"]))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"`path` must be a whole checkpoint that `gflow.solve` wrote, but {path} "
-            f"is none, or is damaged ({path.stat().st_size} bytes): {error}"
-        ) from error
-    if not whole:
-        raise ValueError(
-            f"`path` must be a whole checkpoint, but {path} is damaged: its digest is "
-            "another. Start again, or from a copy."
-        )
+def _arrays_of(path: Path) -> dict[str, np.ndarray]:
+    arrays = read_whole(path)
+    about = json.loads(str(arrays["about"]))
     if about["format"] != FORMAT:
         raise ValueError(
             f"`path` must be a checkpoint of format {FORMAT}, which gflow {VERSION} "

@@ -17,11 +17,13 @@ from ._carry import controller, strong, tolerance
 from ._compile import compiled
 from ._landing import land
 from ._modes import LATEST
+from ._observed import first_crossing
 from ._progress import AbstractMeter, Report
 from ._results import RESULTS
 from ._run import Run
+from ._saving import keep, last_sample, observables_of, samples_of
 from ._slides import with_gates
-from ._steps import Sample, Steps, join, sample
+from ._steps import Steps
 from ._trajectory import Trajectory, trajectory
 from ._until import Levels
 
@@ -52,7 +54,7 @@ class SolveError(RuntimeError):
 def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Trajectory:
     """Run chunks until the flow reaches its end, fails, or is interrupted."""
     control = controller(run.rtol)
-    tolerances, levels = tolerance(run.rtol, run.atol), Levels(run.until)
+    tolerances = tolerance(run.rtol, run.atol)
     size = 8 * (5 * (run.start.point.size) + run.start.weights.size)
     size += run.carry.gates.on.size // 8
     capacity = int(np.clip(CHUNK_BYTES / size, 4, CHUNK_STEPS))
@@ -60,8 +62,8 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     def advance(steps: int, attempts: int):
         return jax.block_until_ready(
             compiled(_loop.advance)(
-                run.field, run.solver, control, tolerances, levels, run.carry,
-                np.int64(steps), np.int64(attempts), capacity,
+                run.field, run.solver, control, tolerances, Levels(run.levels),
+                run.carry, np.int64(steps), np.int64(attempts), capacity,
             )
         )  # fmt: skip
 
@@ -78,9 +80,12 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
             early = _reason_to_stop(run, left, is_interrupted())
             if early is not None or int(run.carry.status) != _attempt.RUNNING:
                 break
-            began = time.perf_counter()
+            began, before = time.perf_counter(), run.carry
             run.carry, rows, sides, count = advance(chunk, min(2 * chunk, left))
             steps = _loop.unpack(np.asarray(rows)[: int(count)], run.carry)
+            if _is_passed(run, steps):  # the same steps again, up to there
+                run.carry = before
+                continue
             if run.field.kinks.count > 0:
                 for tau, on in zip(steps.tau, np.asarray(sides), strict=False):
                     run.note_gates(float(tau), on)
@@ -88,7 +93,7 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
                 _events.decide(run)
             seconds = time.perf_counter() - began
             run.run_seconds += seconds
-            _keep(run, steps)
+            keep(run, steps)
             shown.update(_report(run))
             if seconds < CHUNK_SECONDS:
                 chunk = min(2 * chunk, capacity)
@@ -104,6 +109,17 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     if throw and curve.result not in (RESULTS.successful, RESULTS.interrupted):
         raise SolveError(message, curve)
     return curve
+
+
+def _is_passed(run: Run, steps: Steps) -> bool:
+    """Whether the event of `until` is passed on these steps, which is noted."""
+    event = run.until.event
+    if event is None or run.event_at is not None or steps.tau.size == 0:
+        return False
+    run.event_at, run.event_side = first_crossing(
+        run.field, last_sample(run), steps, event, run.event_side
+    )
+    return run.event_at is not None
 
 
 def _save(path: Path, run: Run) -> None:
@@ -153,8 +169,8 @@ def _at_rest(run: Run) -> RESULTS | None:
             return RESULTS.critical_point
     else:
         run.verdict = found.in_words()
-        log_t = run.until.log_t
-        end = _rest.way_to(run.until, run.field, run.carry)
+        log_t = run.levels.log_t
+        end = _rest.way_to(run.levels, run.field, run.carry)
         early = found.early(length)
         if not early and found.unknowable(run.lost, end, run.rtol):
             return RESULTS.unresolved
@@ -175,33 +191,6 @@ def _at_rest(run: Run) -> RESULTS | None:
     )
     run.carry = strong(run.carry)
     return None
-
-
-def _last_sample(run: Run) -> Sample:
-    if not run.steps:
-        return run.start
-    return jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
-
-
-def _keep(run: Run, steps: Steps) -> None:
-    """File a chunk of steps; with `save`, only what it asks for."""
-    if steps.tau.size == 0:
-        return
-    if run.save is None:
-        run.steps.append(steps)
-        return
-    before = _last_sample(run)
-    # The last steps stay, for landing on the level that ends the solve.
-    first = getattr(before, run.save.name)
-    last = getattr(steps, run.save.name)[-1]
-    new = run.save.times > first
-    if not run.steps:
-        new |= run.save.times == first  # the start
-    due = new & (run.save.times <= last)
-    if np.any(due):
-        times = run.save.times[due]
-        run.saved.append(sample(run.field, before, steps, run.save.name, times))
-    run.steps = [*(jax.tree.map(lambda a: a[-1:], s) for s in run.steps[-1:]), steps]
 
 
 def _report(run: Run) -> Report:
@@ -235,16 +224,14 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         if early in (RESULTS.critical_point, RESULTS.unresolved):
             message = f"{message} {run.verdict}"
     else:
-        steps, met = land(run.field, run.start, steps, run.until)
+        steps, met = land(run.field, run.start, steps, run.levels)
         met = met or "converged"
+        if met == "log_t" and run.event_at is not None:
+            met = "event"
         result, message = RESULTS.successful, f"reached {met}"
-    if steps is None:
-        samples = jax.tree.map(lambda a: a[None], run.start)
-    elif run.save is None:
-        samples = join(run.start, steps)
-    else:
-        samples = _requested(run, steps)
-        steps = None
+    samples = samples_of(run, steps)
+    seen = observables_of(run, samples)
+    steps = steps if run.save is None else None
     stats = {
         "steps": int(run.carry.accepted),
         "rejected": int(run.carry.rejected),
@@ -258,18 +245,8 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         "slides": int(np.sum(np.asarray(run.carry.gates.slides) >= 0)),
     }
     field = with_gates(run.field, run.carry.gates)
-    return trajectory(field, samples, result, stats, steps, run.gates), message
-
-
-def _requested(run: Run, last: Steps) -> Sample:
-    """The samples that `save` asked for, as far as the flow came."""
-    end = float(getattr(last, run.save.name)[-1])
-    chunks = [jax.tree.map(np.asarray, chunk) for chunk in run.saved]
-    if not chunks:
-        return jax.tree.map(lambda a: a[:0], join(run.start, last))
-    samples = jax.tree.map(lambda *a: np.concatenate(a), *chunks)
-    kept = getattr(samples, run.save.name) <= end
-    return jax.tree.map(lambda a: a[kept], samples)
+    curve = trajectory(field, samples, result, stats, steps, run.gates, seen)
+    return curve, message
 
 
 @contextlib.contextmanager

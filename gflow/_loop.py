@@ -18,7 +18,7 @@ from ._carry import Carry, Tolerance, strong
 from ._field import Field, two_norm
 from ._log_time import StepScalars
 from ._seen import seen_margins
-from ._solvers import AbstractSampleSpaceSolver, first_state
+from ._solvers import is_own
 from ._steps import Sample, Steps
 from ._types import Scalar
 from ._until import Levels
@@ -52,14 +52,13 @@ def begin(
     length, controller_state = control.init(
         TERM, zero, far, zero, guess, None, solver.func, order
     )
-    own = isinstance(solver, AbstractSampleSpaceSolver)
     carry = Carry(
         point=point,
         log_radius=log_radius,
         dual=dual,
         gradient=gradient,
         margins=margins,
-        solver_state=first_state(gradient, dual) if own else None,
+        solver_state=solver.first(gradient, dual) if is_own(solver) else None,
         controller_state=controller_state,
         length=length,
         most=zero + GROWTH,

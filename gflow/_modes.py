@@ -42,6 +42,8 @@ class Modes(NamedTuple):
         rate: Of the fastest unstable mode, against the frame; 0 if there is none.
         amplitude: Of that mode, in sizes of units.
         rounding: Below which its amplitude cannot be known.
+        extent: Its size against the whole network, at amplitude one.
+        growth_of_mode: Its rate in weights; less than `rate` where its unit shrinks.
         vector: Of that mode, in weights, of norm one.
         fading: The modes that grow, but less than the units that they are in, and have
             fallen behind them below the tolerance: in weights, one a column.
@@ -53,12 +55,16 @@ class Modes(NamedTuple):
         moves: Whether a unit that is not small grows.
         growth: The greatest rate of growth of a small unit, in the frame.
         smallest: The size of the unit that grows so fast, against the whole.
+        change: How soon a unit grows to the whole, or by a factor e, and all this is
+            past.
         resting: The share of the largest gradient, unit by unit, in its pulls.
     """
 
     rate: float
     amplitude: float
     rounding: float
+    extent: float
+    growth_of_mode: float
     vector: np.ndarray
     fading: np.ndarray
     fades_in: float
@@ -68,6 +74,7 @@ class Modes(NamedTuple):
     moves: bool
     growth: float
     smallest: float
+    change: float
     resting: float
 
     def known(self, lost: np.ndarray, rtol: float) -> bool:
@@ -113,11 +120,10 @@ class Modes(NamedTuple):
         most = max(self.amplitude, self.rounding, 1e-300)
         if not lost.size and np.log(most) + self.rate * way < np.log(rtol):
             return False
-        if self.growth == 0:
-            return True
-        largest = max(self.amplitude, self.rounding, 1e-300)
-        earliest = -np.log(largest) / self.rate
-        return earliest < -np.log(max(self.smallest, 1e-300)) / self.growth
+        # In weights: a mode of a unit that is small itself has as far to go.
+        largest = max(self.amplitude, self.rounding) * self.extent
+        earliest = -np.log(max(largest, 1e-300)) / max(self.growth_of_mode, 1e-300)
+        return earliest < self.change
 
     def in_words(self) -> str:
         """What was measured."""

@@ -56,7 +56,9 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     if not np.any(pull):  # nothing pulls at anything: it stands still for ever
         none = np.zeros((point.size, 0))
         zero = np.zeros(point.size)
-        return Modes(0, 0, 0, zero, none, np.inf, 0, 0, 0, False, 0, 0, 0)
+        return Modes(
+            0, 0, 0, 0, 0, zero, none, np.inf, 0, 0, 0, False, 0, 0, np.inf, 0
+        )
     matrix = np.asarray(found.pop("matrix"))[np.ix_(live, live)]
     part = {name: np.asarray(value)[live] for name, value in found.items()}
     force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
@@ -88,6 +90,9 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     small = np.where(size < SMALL, rate, 0.0)
     fast_unit = int(np.argmax(small))
     growth, smallest = float(small[fast_unit]), float(size[fast_unit])
+    ways = np.maximum(-np.log(np.maximum(size, 1e-300)), 1.0)
+    least_rate = max(NOISE[0], NOISE[1] * float(tolerance.rtol)) * part["pulled"]
+    changes = np.where(rate > least_rate, ways / np.maximum(rate, 1e-300), np.inf)
     amplitudes = np.abs(along) / np.maximum(np.abs(values), 1e-300)
     in_weights = values + np.real(np.sum(inverse * rate * right.T, axis=1))
     behind = decays & (in_weights > noise)
@@ -98,21 +103,25 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     )
     vectors = np.zeros((point.size, values.size))
     vectors[live] = size[:, None] * right.real
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=0), 1e-300)
+    extents = np.linalg.norm(vectors, axis=0)
+    vectors /= np.maximum(extents, 1e-300)
     shares = np.abs(force) / np.maximum(part["pulled"], 1e-300)
     return Modes(
         rate=top,
         amplitude=float(amplitudes[fastest]) if top > 0 else 0.0,
         rounding=float(blur[fastest]) / top if top > 0 else 0.0,
+        extent=float(extents[fastest]),
+        growth_of_mode=float(in_weights[fastest]),
         vector=vectors[:, fastest],
         fading=vectors[:, fades],
         fades_in=float(np.min(soon)),
         count=int(np.sum(grows)),
         distance=float(distance) / np.sqrt(len(force)),
         drift=float(np.max(np.where(drifts, np.abs(along), 0.0), initial=0.0)),
-        moves=bool(np.any(rate > np.maximum(small, noise))),
+        moves=bool(np.any(rate > np.maximum(small, least_rate))),
         growth=growth,
         smallest=smallest,
+        change=float(np.min(changes)),
         resting=float(np.max(shares, initial=0.0)),
     )
 

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from ._attempt import RUNNING
 from ._carry import Carry
 from ._field import Field
+from ._observables import Observables
 from ._steps import Sample, Steps
 from ._until import SaveAt, Until
 
@@ -27,13 +28,16 @@ class Run:
         atol: The absolute tolerance.
         solver: The solver, its stage tolerance set.
         max_steps: The most steps to try, rejected ones counted.
-        save: The times to keep, or `None` for all steps.
+        save: What to keep, or `None` for all steps.
         weights: The weights of the network at the start, as they were given.
         start: The first sample.
         carry: The state of the loop.
         steps: Chunks of accepted steps; the last one and the step before it, if `save`
             is given.
-        saved: Chunks of samples at the times of `save`.
+        saved: Chunks of samples at the times of `save`,
+        seen: or of what it observes.
+        event_side: The sign of the event of `until` so far; zero if it has had none.
+        event_at: The logarithm of time where it was passed.
         compile_seconds: Spent on tracing and compiling.
         run_seconds: Spent on steps.
         verdict: What was measured where the flow rested last.
@@ -58,6 +62,9 @@ class Run:
     carry: Carry
     steps: list[Steps] = dataclasses.field(default_factory=list)
     saved: list[Sample] = dataclasses.field(default_factory=list)
+    seen: list[Observables] = dataclasses.field(default_factory=list)
+    event_side: float = 0.0
+    event_at: float | None = None
     compile_seconds: float = 0.0
     run_seconds: float = 0.0
     verdict: str | None = None
@@ -72,6 +79,13 @@ class Run:
         if not self.gates or not np.array_equal(self.gates[-1][1], sides):
             self.gates.append((tau, sides))
 
+    @property
+    def levels(self) -> Until:
+        """`until`, once its event is known to come at a time."""
+        if self.event_at is None:
+            return self.until
+        return dataclasses.replace(self.until, log_t=self.event_at)
+
     def attempts(self) -> int:
         """The steps tried so far."""
         return int(self.carry.accepted) + int(self.carry.rejected)
@@ -85,6 +99,8 @@ class Run:
                 self,
                 steps=list(self.steps),
                 saved=list(self.saved),
+                seen=list(self.seen),
                 gates=list(self.gates),
+                event_at=None,
             )
         self.carry = eqx.tree_at(lambda c: c.length, self.carry, self.carry.landing)

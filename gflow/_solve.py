@@ -21,7 +21,7 @@ from ._field import start_of
 from ._flow import AbstractFlow
 from ._progress import AbstractMeter, meter
 from ._run import Run
-from ._solvers import SampleSpaceKvaerno5, prepare
+from ._solvers import Switching, prepare
 from ._steps import Sample, join
 from ._trajectory import Trajectory
 from ._until import SaveAt, Until
@@ -64,9 +64,9 @@ def solve(
             same: these follow a clock of their own, in which the fastest growth is
             exponential. By default `Polar()` for homogeneous networks, else `Loss()`;
             for the square loss `LogTime()`.
-        solver: `SampleSpaceKvaerno5()` by default, or any adaptive Diffrax solver.
+        solver: `Switching()` by default, or any adaptive Diffrax solver.
         max_steps: The most steps to try, rejected ones counted.
-        save: Times to keep, in place of every accepted step.
+        save: What to keep, in place of every accepted step.
         progress: Show a line on standard error if it is a terminal; or a meter.
         throw: Raise `SolveError` when the solve ends before `until`; else return.
         checkpoint: A new file to write every so often, and at the end; see `resume`.
@@ -88,7 +88,7 @@ def solve(
     shown = meter(progress)
     _check(flow, until, save, rtol=rtol, max_steps=max_steps)
     _check_atol(atol)
-    solver = prepare(SampleSpaceKvaerno5() if solver is None else solver, rtol)
+    solver = prepare(Switching() if solver is None else solver, rtol)
     field, degree = choose_field(flow, network, clock)
     carry, start = compiled(_loop.begin)(
         field, solver, controller(rtol), tolerance(rtol, atol),
@@ -122,6 +122,7 @@ def resume(
     clock: AbstractClock | None = None,
     solver: dfx.AbstractAdaptiveSolver | None = None,
     until: Until | None = None,
+    save: SaveAt | None = None,
     max_steps: int | None = None,
     progress: bool | AbstractMeter = True,
     throw: bool = True,
@@ -137,7 +138,9 @@ def resume(
         network: The network that the solve started from.
         clock: That of the solve, if it was none of those in `gflow.clocks`.
         solver: That of the solve, if it was given one.
-        until: A later end than the first; by default the same.
+        until: A later end than the first; by default the same. If it had an event, it
+            must be given again.
+        save: That of the solve, if it had observables.
         max_steps: As in `solve`, counted from the very start; by default the same.
         progress: As in `solve`.
         throw: As in `solve`.
@@ -147,8 +150,8 @@ def resume(
 
     Raises:
         ValueError: If the file is missing, damaged, or written by a version of gflow
-            whose runs have other parts; if `flow`, `network`, `clock` or `solver` is
-            another; or if `until` lies behind what is computed.
+            whose runs have other parts; if `flow`, `network`, `clock`, `solver` or
+            `save` is another; or if `until` lies behind what is computed.
         SolveError: As in `solve`.
 
     Example:
@@ -157,7 +160,7 @@ def resume(
     path = Path(path)
     shown = meter(progress)
     require_concrete((flow, network), "gflow.resume")
-    run = _checkpoint.read(path, flow, network, clock, solver)
+    run = _checkpoint.read(path, flow, network, clock, solver, until, save)
     run.max_steps = run.max_steps if max_steps is None else max_steps
     _check(
         run.field.flow, run.until if until is None else until, run.save,

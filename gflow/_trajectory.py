@@ -14,6 +14,7 @@ from . import _extras, _tree
 from ._curve import AbstractCurve, taken
 from ._field import Field
 from ._flow import AbstractFlow
+from ._observables import Observables
 from ._results import RESULTS
 from ._sides import signs
 from ._steps import Sample, Steps, refine, sample
@@ -45,6 +46,7 @@ class Trajectory(AbstractCurve):
         field: The polar vector field that was followed.
         steps: The dense output, one entry per step, or `None`.
         turns: The clock where gates of kinks changed, and packed the gates from there.
+        observables: What `SaveAt(observables=...)` has kept, or `None`.
     """
 
     tau: Float[Array, " times"]
@@ -59,6 +61,7 @@ class Trajectory(AbstractCurve):
     field: Field
     steps: Steps | None
     turns: list[tuple[float, np.ndarray]] = eqx.field(default_factory=list)
+    observables: Observables | None = None
 
     @property
     def flow(self) -> AbstractFlow:
@@ -189,9 +192,10 @@ class Trajectory(AbstractCurve):
 
         Variables are named as the fields here; each array of the direction after its
         path in the network, such as `direction_weights_0`, with dimension `time` first.
-        The dense output is there under `step_...`, the data as `x` and `y`. Attributes
-        hold the units (all "1"), what each variable is, and the settings: loss, clock,
-        degree (NaN if there is none), result, stats, version.
+        The dense output is there under `step_...`, the data as `x` and `y`, observables
+        under `observable_...`, along `observed`. Attributes hold the units (all "1" but
+        theirs), what each variable is, and the settings: loss, clock, degree (NaN if
+        there is none), result, stats, version.
 
         Returns:
             The dataset.
@@ -231,6 +235,7 @@ def trajectory(
     stats: dict[str, Any],
     steps: Steps | None,
     turns: list[tuple[float, np.ndarray]] | None = None,
+    observables: Observables | None = None,
 ) -> Trajectory:
     """The trajectory through samples stacked along a leading time axis."""
     directions, log_radius = samples.point[:, :-1], samples.point[:, -1]
@@ -251,6 +256,7 @@ def trajectory(
         field=field,
         steps=steps,
         turns=turns or [],
+        observables=observables,
     )
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -25,6 +27,8 @@ class Until:
         converged: Stop when the tangent of the angle between the weights and the
             negative gradient, $|\mathrm d\theta / \mathrm d \rho|$, falls to this while
             all margins are positive. A saddle can meet it too: ask `limit`.
+        event: Stop where this function of a `gflow.Point`, a real number, passes zero.
+            It is looked at after each step; that it passes twice on one is not seen.
 
     Raises:
         ValueError: If no level is given, or one is not a finite number.
@@ -38,11 +42,21 @@ class Until:
     log_margin_scale: float | None = None
     log_loss: float | None = None
     converged: float | None = None
+    event: Callable[[Any], Any] | None = None
+
+    def levels(self) -> dict[str, float]:
+        """The levels that are given, by name."""
+        given = {name: getattr(self, name) for name in LEVELS}
+        return {name: value for name, value in given.items() if value is not None}
 
     def __post_init__(self):
-        given = {name: getattr(self, name) for name in LEVELS}
-        given = {name: value for name, value in given.items() if value is not None}
-        if not given:
+        given = self.levels()
+        if self.event is not None and not callable(self.event):
+            raise ValueError(
+                "`until.event` must be a function of a `gflow.Point`, but is "
+                f"{self.event!r}."
+            )
+        if not given and self.event is None:
             raise ValueError(
                 "`until` must name at least one level, such as `Until(log_t=1e9)`, but "
                 "is empty."
@@ -65,22 +79,38 @@ class Until:
 
 @dataclasses.dataclass(frozen=True)
 class SaveAt:
-    """The times that a solve keeps, in place of all its steps.
+    """What a solve keeps, in place of all its steps.
 
     Args:
         log_t: Increasing logarithms of physical time; or
         tau: increasing times of the solver's clock.
+        observables: Keep what this function of a `gflow.Point` returns, an array or a
+            dictionary of arrays, in place of the points: then the trajectory has only
+            its two ends, and `observables`. Without times at every step.
 
     Raises:
-        ValueError: If not exactly one is given, or its values do not increase.
+        ValueError: If no times are given, or those of both kinds, or they do not
+            increase; or if `observables` is no function.
+
+    Example:
+        `SaveAt(log_t=[1, 10, 100], observables=gflow.margins.normalized)`
     """
 
     log_t: ArrayLike | None = None
     tau: ArrayLike | None = None
+    observables: Callable[[Any], Any] | None = None
 
     def __post_init__(self):
-        if (self.log_t is None) == (self.tau is None):
+        if self.observables is not None and not callable(self.observables):
+            raise ValueError(
+                "`SaveAt.observables` must be a function of a `gflow.Point`, but is "
+                f"{self.observables!r}."
+            )
+        given = (self.log_t is not None) + (self.tau is not None)
+        if given > 1 or (given == 0 and self.observables is None):
             raise ValueError("`SaveAt` needs one of `log_t` and `tau`.")
+        if given == 0:
+            return
         times = self.times
         finite = times.ndim == 1 and bool(np.all(np.isfinite(times)))
         if not finite or not np.all(np.diff(times) > 0):
@@ -95,9 +125,15 @@ class SaveAt:
         return "tau" if self.log_t is None else "log_t"
 
     @property
+    def at_steps(self) -> bool:
+        """Whether no times are given."""
+        return self.log_t is None and self.tau is None
+
+    @property
     def times(self) -> np.ndarray:
-        """The times."""
-        return np.asarray(getattr(self, self.name), dtype=float)
+        """The times; none at steps."""
+        given = getattr(self, self.name)
+        return np.asarray([] if given is None else given, dtype=float)
 
 
 class Levels(eqx.Module):

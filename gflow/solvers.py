@@ -3,4 +3,5 @@
 from ._solvers import (
     SampleSpaceKvaerno3 as SampleSpaceKvaerno3,
     SampleSpaceKvaerno5 as SampleSpaceKvaerno5,
+    Switching as Switching,
 )

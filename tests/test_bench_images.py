@@ -11,8 +11,8 @@ def test_a_convolutional_network_is_followed_past_the_fit(tmp_path):
     assert row["log_t"] >= 1e3
     assert row["normalized_margin"] > 0
     assert row["weights"] == 2 * 9 + 3 * 2 * 16 + 10 * 3
-    # Within the tolerance, the smoothed margin never falls.
-    assert row["smallest_increase"] >= -1e-3
+    # The smoothed margin never falls, but for the tolerance, which is of the largest.
+    assert row["smallest_increase"] >= -row["rtol"] * row["spread"]
     assert row["missed"] == []
     assert (tmp_path / "images.png").stat().st_size > 0
     assert json.loads(json.dumps(row, allow_nan=False)) == row

@@ -20,6 +20,7 @@ RTOL = 1e-6
 ORDERS = {
     "Kvaerno3": (gflow.solvers.SampleSpaceKvaerno3(stage_tol=1e-13), 3),
     "Kvaerno5": (gflow.solvers.SampleSpaceKvaerno5(stage_tol=1e-13), 5),
+    "Switching": (gflow.solvers.Switching(), 5),
 }
 COUNTS = (8, 12, 16, 24)
 TOTAL = 3.0

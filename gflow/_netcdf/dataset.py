@@ -7,8 +7,9 @@ import xarray as xr
 
 from .. import _tree
 from .._described import VERSION, clock_name, end_margins, moving, settings, still
+from .._observables import Observables, named
 from .._trajectory import Trajectory
-from .layout import CURVE, FORMAT, SCALARS, STEPS, TURNS
+from .layout import CURVE, FORMAT, OBSERVABLE, SCALARS, SEEN, STEPS, TURNS
 
 
 def dataset(curve: Trajectory) -> xr.Dataset:
@@ -44,6 +45,8 @@ def dataset(curve: Trajectory) -> xr.Dataset:
         }
         for name, (dims, meaning) in TURNS.items():
             variables[name] = _variable(dims, values[name], meaning)
+    if curve.observables is not None:
+        variables |= _observed(curve.observables)
     for name, value, meaning in (("x", flow.x, "inputs"), ("y", flow.y, "labels")):
         axes = tuple(f"{name}_axis_{axis}" for axis in range(1, value.ndim))
         variables[name] = _variable(("sample", *axes), value, meaning)
@@ -62,6 +65,19 @@ def dataset(curve: Trajectory) -> xr.Dataset:
     )
     found = xr.Dataset(variables, attrs=_attributes(curve))
     return found.set_coords(["tau", "log_t", "margin_sample"])
+
+
+def _observed(found: Observables) -> dict[str, xr.Variable]:
+    variables = {
+        f"observed_{name}": _variable(("observed",), getattr(found, name), meaning)
+        for name, meaning in SEEN.items()
+    }
+    for name, value in named(found.values).items():
+        axes = tuple(f"{OBSERVABLE}{name}_{axis}" for axis in range(1, value.ndim))
+        variables[OBSERVABLE + name] = xr.Variable(
+            ("observed", *axes), value, {"long_name": f"what was observed: {name}"}
+        )
+    return variables
 
 
 def _variable(dims, value, meaning: str, **attributes: str) -> xr.Variable:

@@ -16,6 +16,17 @@ CURVE = {  # dimensions, and the meaning
 }
 """The fields of a `Trajectory` that are arrays."""
 
+SEEN = {
+    "tau": "clock of the solver",
+    "log_t": "natural logarithm of physical time",
+    "log_radius": "natural logarithm of the norm of all weights",
+    "log_loss": "natural logarithm of the mean loss",
+}
+"""The fields of `Observables` along `observed`, under `observed_` and their name."""
+
+OBSERVABLE = "observable_"
+"""And what was observed, under this and its name."""
+
 STEPS = {
     "nodes": (
         ("step", "quarter", "coordinate"),

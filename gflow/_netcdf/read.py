@@ -15,13 +15,14 @@ from .._described import Record, clock_of, end_margins, moving, require_same
 from .._field import Field
 from .._flow import AbstractFlow
 from .._log_time import StepScalars
+from .._observables import Observables, unnamed
 from .._results import RESULTS
 from .._sides import Gates
 from .._slides import with_gates
 from .._steps import Sample, Steps
 from .._trajectory import Trajectory, trajectory
 from ..clocks import AbstractClock
-from .layout import CURVE, FORMAT, SCALARS, STEPS, TURNS
+from .layout import CURVE, FORMAT, OBSERVABLE, SCALARS, SEEN, STEPS, TURNS
 from .write import read
 
 
@@ -57,6 +58,7 @@ def load(
         json.loads(stored.attrs["stats"]),
         _steps(stored),
         turns,
+        _observables(stored),
     )
 
 
@@ -91,6 +93,18 @@ def _steps(stored: xr.Dataset) -> Steps | None:
     }
     steps: dict[str, Any] = {name: stored[f"step_{name}"].values for name in STEPS}
     return Steps(scalars=StepScalars(**scalars), **steps)
+
+
+def _observables(stored: xr.Dataset) -> Observables | None:
+    if "observed_tau" not in stored:
+        return None
+    values = {
+        str(name).removeprefix(OBSERVABLE): stored[name].values
+        for name in stored.variables
+        if str(name).startswith(OBSERVABLE)
+    }
+    kept: dict[str, Any] = {name: stored[f"observed_{name}"].values for name in SEEN}
+    return Observables(**kept, values=unnamed(values))
 
 
 def _stored(path: Path) -> xr.Dataset:

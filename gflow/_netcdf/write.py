@@ -16,7 +16,11 @@ def save(curve: Trajectory, path: str | Path) -> None:
         )
     if path.is_dir():
         raise ValueError(f"`path` must be a file, but {path} is a directory.")
-    content = dataset(curve)
+    write(dataset(curve), path)
+
+
+def write(content: xr.Dataset, path: Path) -> None:
+    """Write a dataset in place of an older one, at once and as a whole."""
     # No `tempfile`, whose files none but their owner can read.
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

@@ -4,7 +4,10 @@ from .kvaerno import (
 )
 from .sample_space import (
     AbstractSampleSpaceSolver as AbstractSampleSpaceSolver,
-    SampleSpaceState as SampleSpaceState,
-    first_state as first_state,
 )
-from .stock import gradients_per_attempt as gradients_per_attempt, prepare as prepare
+from .stock import (
+    gradients_per_attempt as gradients_per_attempt,
+    is_own as is_own,
+    prepare as prepare,
+)
+from .switching import Switching as Switching

@@ -36,8 +36,8 @@ LEAST_LEFT = 0.1
 """What any of them leaves of each weight."""
 
 BOLD, NEAR, SHARPEN = 10, 1.0, 6.0
-"""If so many iterations have not come this near the solution, begin again at a scale of
-one, and sharpen the margins by this factor whenever that near."""
+"""If so many iterations have not come this near the solution, begin again at a scale at
+which margins are of order one, and sharpen them by this factor whenever that near."""
 
 WEIGHT_DROP = 1e-2
 """A predicted weight is at least this much of the last: an extrapolation may go below
@@ -197,7 +197,9 @@ def solve_weights(
 
     weights = jnp.where(seen, jnp.maximum(weights, FLOOR), FLOOR)
     first = gram.rows(weights)
-    mild = jnp.minimum(scale, 1.0)
+    # In the units of the data, whatever they are.
+    spread = jnp.max(jnp.where(seen, jnp.abs(shift), 0.0)) + eta * jnp.max(diagonal)
+    mild = jnp.minimum(scale, 1 / jnp.maximum(spread, 1e-290))
     crowded = m > CROWD
 
     def compare(q, image, scale):

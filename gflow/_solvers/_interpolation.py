@@ -14,7 +14,6 @@ class QuarticThroughQuarters(dfx.AbstractLocalInterpolation):
     y0: Float[Array, " weights"]
     quarters: Float[Array, "3 weights"]
     y1: Float[Array, " weights"]
-    k: Float[Array, "stages weights"]
     dual: Float[Array, "3 margins"]
 
     def evaluate(self, t0, t1=None, left=True):

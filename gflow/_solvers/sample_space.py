@@ -14,6 +14,7 @@ frame of the step.
 """
 
 import abc
+import dataclasses
 from typing import ClassVar
 
 import diffrax as dfx
@@ -71,15 +72,9 @@ class SampleSpaceState(eqx.Module):
     stiff: Bool[Array, ""]
     growth: Float[Array, ""]
 
-
-def first_state(
-    gradient: Float[Array, " weights"], dual: Float[Array, " margins"]
-) -> SampleSpaceState:
-    """The state before the first step."""
-    any_length = jnp.asarray(jnp.inf)
-    return SampleSpaceState(
-        gradient, dual, jnp.asarray(0), jnp.asarray(False), any_length
-    )
+    def after_failure(self, before: "SampleSpaceState") -> "SampleSpaceState":
+        """What a step that failed has learned, beside the state before it."""
+        return dataclasses.replace(before, stiff=self.stiff, gradients=self.gradients)
 
 
 class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
@@ -109,7 +104,14 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
 
     def init(self, terms, t0, t1, y0, args):
         del terms, t0, t1, y0
-        return first_state(args.gradient, args.dual)
+        return self.first(args.gradient, args.dual)
+
+    def first(
+        self, gradient: Float[Array, " weights"], dual: Float[Array, " margins"]
+    ) -> SampleSpaceState:
+        """The state before the first step."""
+        none, no = jnp.asarray(0), jnp.asarray(False)
+        return SampleSpaceState(gradient, dual, none, no, jnp.asarray(jnp.inf))
 
     def func(self, terms, t0, y0, args):
         return terms.vf(t0, y0, args)
@@ -153,8 +155,8 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         error = jnp.where(ok, length * (jnp.asarray(table.error) @ slopes), jnp.inf)
         quarters = y0[None] + length * (jnp.asarray(table.quarters) @ slopes)
         quarters = quarters + jax.vmap(frame.lack_at)(length * QUARTERS)
-        dense_info = {"y0": y0, "quarters": quarters, "y1": end, "k": length * slopes}
-        dense_info["dual"] = jnp.asarray(table.values) @ duals
+        dual = jnp.asarray(table.values) @ duals
+        dense_info = {"y0": y0, "quarters": quarters, "y1": end, "dual": dual}
         result = dfx.RESULTS.where(
             ok, dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence
         )

@@ -9,10 +9,16 @@ import numpy as np
 import optimistix as optx
 
 from .sample_space import AbstractSampleSpaceSolver
+from .switching import Switching
 
 
 STAGE_FRACTION = 1e-2
 """How far below `rtol` the stages of an implicit step are solved."""
+
+
+def is_own(solver: dfx.AbstractAdaptiveSolver) -> bool:
+    """Whether its steps begin and end with dual weights and slopes."""
+    return isinstance(solver, AbstractSampleSpaceSolver | Switching)
 
 
 def prepare(
@@ -30,9 +36,11 @@ def prepare(
     if not isinstance(solver, dfx.AbstractAdaptiveSolver):
         raise ValueError(
             "`solver` must be an adaptive Diffrax solver such as "
-            f"`gflow.solvers.SampleSpaceKvaerno5()`, but is {solver!r}."
+            f"`gflow.solvers.Switching()`, but is {solver!r}."
         )
     tolerance = jnp.asarray(np.float64(STAGE_FRACTION * rtol))
+    if isinstance(solver, Switching):
+        return eqx.tree_at(lambda s: s.implicit.stage_tol, solver, tolerance)
     if isinstance(solver, AbstractSampleSpaceSolver):
         return eqx.tree_at(lambda s: s.stage_tol, solver, tolerance)
     if isinstance(solver, dfx.AbstractImplicitSolver) and isinstance(

@@ -1,0 +1,106 @@
+"""Functions of a point along a solve: what it keeps of them, and where it ends."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from scipy.optimize import brentq
+
+from ._field import Field
+from ._observables import Observables
+from ._results import RESULTS
+from ._steps import Sample, Steps, join, within
+from ._trajectory import trajectory
+
+
+FEWEST = 8
+"""Points are mapped so many at a time, or twice, four times: few programs compile."""
+
+
+def observed(field: Field, samples: Sample, fn: Callable) -> Observables:
+    """What a function makes of the points at some samples."""
+    values = _along(field, samples, fn)
+    usable = values if isinstance(values, dict) else {"": values}
+    if not usable or not all(eqx.is_array_like(value) for value in usable.values()):
+        raise ValueError(
+            "`save.observables` must return an array, or a dictionary of arrays, but "
+            f"returned {values!r}."
+        )
+    return Observables(
+        tau=samples.tau,
+        log_t=samples.log_t,
+        log_radius=samples.point[:, -1],
+        log_loss=samples.log_loss,
+        values=jax.tree.map(np.asarray, values),
+    )
+
+
+def sides(field: Field, samples: Sample, event: Callable) -> np.ndarray:
+    """The sign of a function at the points of some samples."""
+    values = np.asarray(_along(field, samples, event))
+    if values.shape != (len(samples.tau),) or not np.all(np.isfinite(values)):
+        shown = values.shape[1:] if values.ndim > 1 else values[~np.isfinite(values)]
+        raise ValueError(
+            "`until.event` must return one finite number, but returned "
+            f"{'shape ' if values.ndim > 1 else ''}{shown}."
+        )
+    return np.sign(values)
+
+
+def first_crossing(
+    field: Field, before: Sample, steps: Steps, event: Callable, side: float
+) -> tuple[float | None, float]:
+    """Where a function first passes zero: log t, or `None`; and its sign at the end.
+
+    Args:
+        field: The flow.
+        before: Where the steps begin.
+        steps: Of the flow.
+        event: The function of a point.
+        side: Its sign before, zero if it has had none.
+    """
+    ends = join(before, steps)
+    found = sides(field, ends, event)
+    side = side or found[0]
+    for k, new in enumerate(found[1:]):
+        if side * new < 0 or (side != 0 and new == 0):
+            start, step = (
+                jax.tree.map(lambda a, k=k: a[k : k + 1], part)
+                for part in (ends, steps)
+            )
+
+            def value(fraction, start=start, step=step):
+                here = within(field, start, step, np.full(1, fraction))
+                return float(np.asarray(_along(field, here, event))[0])
+
+            place = 1.0 if new == 0 else _root(value, side)
+            here = within(field, start, step, np.full(1, place))
+            return float(here.log_t[0]), side
+        side = new or side
+    return None, side
+
+
+def _root(value: Callable[[float], float], side: float) -> float:
+    """Where on a step a function is zero; its sign at the end is another."""
+
+    def signed(fraction):  # by its start the dense output is as it was
+        return side if fraction == 0 else value(fraction)
+
+    if signed(1.0) * side > 0:  # rounding
+        return 1.0
+    return float(brentq(signed, 0.0, 1.0, xtol=1e-14))
+
+
+def _along(field: Field, samples: Sample, fn: Callable) -> Any:
+    """A function of a point at each sample."""
+    count = len(samples.tau)
+    size = 1 if count == 1 else FEWEST
+    while size < count:
+        size *= 2
+    padded = jax.tree.map(
+        lambda a: np.concatenate([a, np.repeat(a[-1:], size - count, axis=0)]), samples
+    )
+    curve = trajectory(field, padded, RESULTS.successful, {}, None)
+    return jax.tree.map(lambda a: a[:count], curve.map(fn))

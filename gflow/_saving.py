@@ -1,0 +1,86 @@
+"""What a run keeps of its steps, and what becomes of it at the end."""
+
+import jax
+import numpy as np
+
+from ._observables import Observables, stacked
+from ._observed import observed
+from ._run import Run
+from ._steps import Sample, Steps, join, sample
+
+
+def last_sample(run: Run) -> Sample:
+    """Where the run is."""
+    if not run.steps:
+        return run.start
+    return jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
+
+
+def keep(run: Run, steps: Steps) -> None:
+    """File a chunk of steps; with `save`, only what it asks for."""
+    if steps.tau.size == 0:
+        return
+    if run.save is None:
+        run.steps.append(steps)
+        return
+    due = _due(run, steps)
+    if len(due.tau) and run.save.observables is None:
+        run.saved.append(due)
+    elif len(due.tau):
+        run.seen.append(observed(run.field, due, run.save.observables))
+    # The last steps stay, for landing on the level that ends the solve.
+    run.steps = [*(jax.tree.map(lambda a: a[-1:], s) for s in run.steps[-1:]), steps]
+
+
+def _due(run: Run, steps: Steps) -> Sample:
+    """The samples of a chunk that `save` asks for."""
+    before, first_chunk = last_sample(run), not run.steps
+    if run.save.at_steps:
+        ends = join(before, steps)
+        return ends if first_chunk else jax.tree.map(lambda a: a[1:], ends)
+    first = getattr(before, run.save.name)
+    last = getattr(steps, run.save.name)[-1]
+    new = run.save.times > first
+    if first_chunk:
+        new |= run.save.times == first  # the start
+    times = run.save.times[new & (run.save.times <= last)]
+    if times.size == 0:
+        return jax.tree.map(lambda a: np.asarray(a)[None][:0], before)
+    return sample(run.field, before, steps, run.save.name, times)
+
+
+def samples_of(run: Run, steps: Steps | None) -> Sample:
+    """The samples of the trajectory, once `steps` end where it does."""
+    start = jax.tree.map(lambda a: a[None], run.start)
+    if steps is None:
+        return start
+    ends = join(run.start, steps)
+    if run.save is None:
+        return ends
+    if run.save.observables is not None:
+        return jax.tree.map(lambda a, b: np.concatenate([a, b[-1:]]), start, ends)
+    if not run.saved:
+        return jax.tree.map(lambda a: a[:0], ends)
+    end = float(getattr(steps, run.save.name)[-1])
+    chunks = [jax.tree.map(np.asarray, chunk) for chunk in run.saved]
+    samples = jax.tree.map(lambda *a: np.concatenate(a), *chunks)
+    kept = getattr(samples, run.save.name) <= end
+    return jax.tree.map(lambda a: a[kept], samples)
+
+
+def observables_of(run: Run, samples: Sample) -> Observables | None:
+    """What was observed up to the last of the samples of the trajectory."""
+    if run.save is None or run.save.observables is None:
+        return None
+    fn = run.save.observables
+    if not run.seen:  # nothing moved, or no time was reached
+        start = observed(run.field, jax.tree.map(lambda a: a[:1], samples), fn)
+        return start if run.save.at_steps else jax.tree.map(lambda a: a[:0], start)
+    found = stacked(run.seen)
+    end = float(getattr(samples, run.save.name)[-1])
+    cut = getattr(found, run.save.name) > end
+    found = jax.tree.map(lambda a: a[~cut], found)
+    if run.save.at_steps and np.any(cut):
+        last = observed(run.field, jax.tree.map(lambda a: a[-1:], samples), fn)
+        found = stacked([found, last])
+    return found

@@ -1,0 +1,203 @@
+"""Explicit steps where the flow is not stiff, implicit ones where it is."""
+
+import dataclasses
+from typing import ClassVar
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._field import two_norm
+from .._frame import Frame
+from .._types import Scalar
+from ._explicit import QUARTERS, explicit_step
+from ._interpolation import QuarticThroughQuarters
+from .kvaerno import SampleSpaceKvaerno5
+from .sample_space import AbstractSampleSpaceSolver, SampleSpaceState
+
+
+STABLE = 3.0
+"""Explicit steps are stable up to this many times of the fastest decay: 3.3 by theory,
+but the rate that is seen is a little too low."""
+
+LIMITED = 0.6
+"""From this share of `STABLE` on it is stability that keeps explicit steps short."""
+
+WORTH = 4.0
+"""So many explicit steps cost as much as an implicit one, or less."""
+
+PATIENCE = 8, 2
+"""So many steps in a row must speak against explicit steps, or against implicit ones,
+before the other kind is taken."""
+
+DIGITS, SHARP = 1e-2, 0.1
+"""Explicit stages have their dual weights from the margins. The rounding in these may
+count as much of the tolerance as the first; and errors of the tolerance may change the
+weights by the second."""
+
+EPSILON = 2e-16
+
+
+class SwitchingState(eqx.Module):
+    """What a step hands to the next.
+
+    Attributes:
+        inner: The state of the implicit solver.
+        explicit: Whether the next step is explicit.
+        votes: How many steps in a row have spoken for the other kind.
+        stiffest: The stiffest direction that is known.
+    """
+
+    inner: SampleSpaceState
+    explicit: Bool[Array, ""]
+    votes: Int[Array, ""]
+    stiffest: Float[Array, " weights"]
+
+    @property
+    def slope(self) -> Float[Array, " weights"]:
+        """The velocity at the end."""
+        return self.inner.slope
+
+    @property
+    def dual(self) -> Float[Array, " margins"]:
+        """The dual weights at the end."""
+        return self.inner.dual
+
+    @property
+    def gradients(self) -> Int[Array, ""]:
+        """Gradients spent."""
+        return self.inner.gradients
+
+    @property
+    def growth(self) -> Scalar:
+        """By which factor the next step may be longer."""
+        return self.inner.growth
+
+    def after_failure(self, before: "SwitchingState") -> "SwitchingState":
+        """What a step that failed has learned, beside the state before it."""
+        inner = self.inner.after_failure(before.inner)
+        return dataclasses.replace(self, inner=inner)
+
+
+class Switching(dfx.AbstractAdaptiveSolver):
+    r"""Tsitouras' explicit 5(4) method where a flow is not stiff, else an implicit one.
+
+    An explicit step costs a fifth of an implicit one, or less, and cannot be longer
+    than some three times of the fastest decay. Whether that is what keeps it short, its
+    last two stages tell; whether it would again, a power iteration beside implicit
+    steps, one product with the Jacobian each.
+
+    Attributes:
+        implicit: The solver of stiff steps.
+
+    References:
+        Petzold (1983), "Automatic selection of methods for solving stiff and nonstiff
+        systems of ordinary differential equations"; Tsitouras (2011).
+    """
+
+    implicit: AbstractSampleSpaceSolver = SampleSpaceKvaerno5()
+
+    interpolation_cls: ClassVar = QuarticThroughQuarters
+    term_structure: ClassVar = dfx.ODETerm
+
+    def order(self, terms):
+        return self.implicit.order(terms)
+
+    def init(self, terms, t0, t1, y0, args):
+        del terms, t0, t1, y0
+        return self.first(args.gradient, args.dual)
+
+    def first(
+        self, gradient: Float[Array, " weights"], dual: Float[Array, " margins"]
+    ) -> SwitchingState:
+        """The state before the first step, which is explicit."""
+        inner = self.implicit.first(gradient, dual)
+        return SwitchingState(inner, jnp.asarray(True), jnp.asarray(0), gradient)
+
+    def func(self, terms, t0, y0, args):
+        """The velocity at a time."""
+        return terms.vf(t0, y0, args)
+
+    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+        frame, length = args, t1 - t0
+        state = solver_state
+
+        def explicit():
+            return _explicit(frame, length, state)
+
+        def implicit():
+            end, error, dense, inner, result = self.implicit.step(
+                terms, t0, t1, y0, frame, state.inner, made_jump
+            )
+            stiffness, stiffest = _stiffness(frame, length, state.stiffest)
+            for_other = stiffness < STABLE * WORTH
+            votes = jnp.where(for_other, state.votes + 1, 0)
+            new = _voted(inner, False, votes, PATIENCE[1], stiffest)
+            most = jnp.where(
+                new.explicit, STABLE / jnp.maximum(stiffness, 1e-300), jnp.inf
+            )
+            new = eqx.tree_at(
+                lambda n: n.inner.growth, new, jnp.minimum(inner.growth, most)
+            )
+            return end, error, dense, new, result
+
+        fine = _has_digits(frame)
+        return jax.lax.cond(state.explicit & fine, explicit, implicit)
+
+
+def _voted(inner, explicit: bool, votes, patience: int, stiffest) -> SwitchingState:
+    turn = votes >= patience
+    votes = jnp.where(turn, 0, votes)
+    return SwitchingState(inner, turn ^ explicit, votes, stiffest)
+
+
+def _has_digits(frame: Frame) -> Bool[Array, ""]:
+    """Whether the dual weights are known from margins that are right to `rtol`."""
+    if frame.field.free:
+        return jnp.asarray(True)
+    most = jnp.max(jnp.abs(frame.margins))
+    scale = frame.field.scale(frame.margins, frame.log_radius)
+    tame = scale * most * frame.rtol < SHARP
+    return tame & (scale * most * EPSILON < DIGITS * frame.rtol)
+
+
+def _explicit(frame: Frame, length, state: SwitchingState):
+    """An explicit step, in the form of Diffrax."""
+    taken = explicit_step(frame, length)
+
+    def dual(s, coordinates):
+        return frame.dual_weights(frame.field.margins(frame.point(s, coordinates)), s)
+
+    times = length * jnp.append(QUARTERS, 1.0)
+    nodes = jnp.concatenate([taken.quarters, taken.end[None]])
+    duals = jax.vmap(dual)(times, nodes)
+    dense = {"y0": frame.start, "quarters": taken.quarters, "y1": taken.end}
+    dense["dual"] = duals[:-1]
+    limited = ~(taken.stiffness < LIMITED * STABLE)
+    votes = jnp.where(limited, state.votes + 1, 0)
+    inner = SampleSpaceState(
+        slope=taken.slope,
+        dual=duals[-1],
+        gradients=state.gradients + 6,
+        stiff=jnp.asarray(False),
+        growth=STABLE / jnp.maximum(taken.stiffness, 1e-300),
+    )
+    new = _voted(inner, True, votes, PATIENCE[0], taken.stiffest)
+    return taken.end, taken.error, dense, new, dfx.RESULTS.successful
+
+
+def _stiffness(frame: Frame, length, stiffest):
+    """The largest rate along a direction, and what the flow makes of it."""
+
+    def velocity(coordinates):
+        return frame.velocity(jnp.zeros(()), coordinates)
+
+    size = two_norm(frame.weight * stiffest)
+    usable = (size > 0) & jnp.isfinite(size)
+    along = jnp.where(usable, stiffest / jnp.where(usable, size, 1.0), frame.gradient)
+    _, turned = jax.jvp(velocity, (frame.start,), (along,))
+    size = two_norm(frame.weight * along)
+    rate = two_norm(frame.weight * turned) / jnp.where(size > 0, size, jnp.inf)
+    return length * rate, turned
