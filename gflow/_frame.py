@@ -136,10 +136,13 @@ class Frame(eqx.Module):
     ) -> tuple[Float[Array, " margins"], Float[Array, " weights"]]:
         r"""The margins, and $J^\top q / \Lambda$, of what may move."""
         margins, pullback = jax.vjp(self.field.margins, point)
+        return margins, self._motion(point, pullback, dual)
+
+    def _motion(self, point, pullback, dual) -> Float[Array, " weights"]:
         pull = projector(self.field, point)(self.walls.without(pullback, dual))
         gradient = self.field.norm.direction(pull)
         motion = gradient * jnp.exp(-self.log_speed(point))
-        return margins, jnp.where(self.rest, 0.0, motion)
+        return jnp.where(self.rest, 0.0, motion)
 
     def free_jacobian(
         self, point: Float[Array, " weights"], jacobian: Float[Array, "margins weights"]
@@ -154,9 +157,8 @@ class Frame(eqx.Module):
     ) -> Float[Array, " weights"]:
         """The velocity of the coordinates $v$, for solvers that know no stages."""
         point = self.point(s, coordinates + self.lack_at(s))
-        margins = self.field.margins(point)
-        dual = self.dual_weights(margins, s)
-        _, motion = self.negative_gradient(point, dual)
+        margins, pullback = jax.vjp(self.field.margins, point)
+        motion = self._motion(point, pullback, self.dual_weights(margins, s))
         return jnp.exp(-self.sigma * s) * (motion - self.rate * point)
 
     def dual_weights(

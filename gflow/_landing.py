@@ -75,9 +75,7 @@ def land(
             continue
         level = -level if name == "log_loss" else level
         if value(name, np.ones(1)) >= level:
-            passed[name] = first_passed(
-                lambda fraction: value(name, fraction) >= level, 1
-            )
+            passed[name] = first_passed(lambda fraction: value(name, fraction) >= level)
     if not passed:
         return steps, None
     name = min(passed, key=passed.get)

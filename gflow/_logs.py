@@ -22,4 +22,6 @@ def log_mean_exp(values: Float[Array, "*shape n"]) -> Float[Array, "*shape"]:
 
 def log_sum_exp(values: Float[Array, "*shape n"]) -> Float[Array, "*shape"]:
     """The logarithm of the sum of exponentials, along the last axis."""
+    if values.shape[-1] == 1:
+        return values[..., 0]
     return log_mean_exp(values) + math.log(values.shape[-1])

@@ -16,8 +16,8 @@ STEEP = 1e6
 """Where the logarithm of a rate grows so much over a step, its integral is that of the
 end."""
 
-HALVINGS = 60
-"""Bisections of the logarithm of a fraction: 2^-60 of 690 is below rounding."""
+CUTS, PARTS = 15, 16
+"""Of the logarithm of a fraction: 16^-15 of 690 is below rounding."""
 
 # Panels that halve toward the end of a step.
 _ENDWARD, _LOG_ENDWARD = gauss_rule(np.append(1 - 0.5 ** np.arange(51), 1.0))
@@ -69,17 +69,16 @@ def fractions_at(
     return np.exp(place)
 
 
-def first_passed(passed, count: int) -> Float[np.ndarray, " count"]:
-    """The first fractions where a condition holds, by bisection on the host.
+def first_passed(passed) -> Float[np.ndarray, " 1"]:
+    """The first fraction where a condition holds, cut in many parts again and again.
 
     Args:
-        passed: From fractions to booleans, one a step; true at 1, and from some
+        passed: From fractions of one step to booleans; true at 1, and from some
             fraction on.
-        count: The number of steps.
     """
-    low, high = np.full(count, -690.0), np.zeros(count)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        late = passed(np.exp(middle))
-        low, high = np.where(late, low, middle), np.where(late, middle, high)
-    return np.exp(high)
+    low, high = -690.0, 0.0
+    for _ in range(CUTS):
+        places = np.linspace(low, high, PARTS + 1)[1:]
+        first = int(np.argmax(np.append(passed(np.exp(places[:-1])), True)))
+        low, high = low + first * (high - low) / PARTS, float(places[first])
+    return np.exp(np.full(1, high))

@@ -56,9 +56,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     if not np.any(pull):  # nothing pulls at anything: it stands still for ever
         none = np.zeros((point.size, 0))
         zero = np.zeros(point.size)
-        return Modes(
-            0, 0, 0, 0, 0, zero, none, np.inf, 0, 0, 0, False, 0, 0, np.inf, 0
-        )
+        return Modes(0, 0, 0, 0, 0, zero, none, np.inf, 0, 0, 0, False, 0, 0, np.inf, 0)
     matrix = np.asarray(found.pop("matrix"))[np.ix_(live, live)]
     part = {name: np.asarray(value)[live] for name, value in found.items()}
     force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
