@@ -18,6 +18,7 @@ from gflow import (
     _walls,
     _watch,
 )
+from gflow._solvers import switching
 
 from benchmarks import any_start
 
@@ -38,6 +39,12 @@ VARIATIONS = {
     "steps": [
         (_attempt, "GROWTH", 1.7), (_attempt, "GROWTH_AT_REST", 10.0),
         (_attempt, "LANDED", (0.02, 0.9)), (_attempt, "FAR_BELOW", 3e-3),
+    ],
+    "turns": [
+        (switching, "STABLE", 2.5), (switching, "LIMITED", 0.8),
+        (switching, "PATIENT", 4.0), (switching, "GROWTH", 2.5),
+        (switching, "TRIAL", 3), (switching, "LONGER", 1), (switching, "SHARP", 0.01),
+        (switching, "DIGITS", 1e-3), (switching, "worth", lambda m, n: 6.0),
     ],
     "looks": [
         (_watch, "QUIET", 3e-3), (_watch, "LONG", 1.0), (_watch, "AGAIN", 1e3),

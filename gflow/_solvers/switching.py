@@ -1,7 +1,6 @@
 """Explicit steps where the flow is not stiff, implicit ones where it is."""
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import diffrax as dfx
@@ -27,9 +26,9 @@ but the rate that is seen is a little too low."""
 LIMITED = 0.6
 """From this share of `STABLE` on it is stability that keeps explicit steps short."""
 
-GROWTH = 5.0
-"""By this factor implicit steps grow from one to the next where nothing keeps them
-short: those that still do are no reason to turn back."""
+BACK, GROWTH = 3, 1.5
+"""So many implicit steps in a row must be worth less than explicit ones for a turn.
+Those that grow by the second from one to the next are not what they will be."""
 
 PATIENT = 2.0
 """Explicit steps that stability keeps short go on for so many times of what an implicit
@@ -66,6 +65,7 @@ class SwitchingState(eqx.Module):
         votes: How many steps in a row have spoken for the other kind.
         patience: How many explicit ones must.
         stay: How many implicit steps there have been since the last explicit one.
+        length: Of the last step.
         stiffest: The stiffest direction that is known.
     """
 
@@ -74,6 +74,7 @@ class SwitchingState(eqx.Module):
     votes: Int[Array, ""]
     patience: Int[Array, ""]
     stay: Int[Array, ""]
+    length: Scalar
     stiffest: Float[Array, " weights"]
 
     @property
@@ -136,8 +137,15 @@ class Switching(dfx.AbstractAdaptiveSolver):
         """The state before the first step, which is explicit."""
         inner, none = self.implicit.first(gradient, dual), jnp.asarray(0)
         patience = jnp.asarray(_first_patience(dual.size, gradient.size))
-        explicit = jnp.asarray(True)
-        return SwitchingState(inner, explicit, none, patience, none, gradient)
+        return SwitchingState(
+            inner=inner,
+            explicit=jnp.asarray(True),
+            votes=none,
+            patience=patience,
+            stay=none,
+            length=jnp.zeros(()),
+            stiffest=gradient,
+        )
 
     def func(self, terms, t0, y0, args):
         """The velocity at a time."""
@@ -170,9 +178,9 @@ def _after_implicit(frame: Frame, length, state, inner, tame) -> SwitchingState:
     stiffness, stiffest = _stiffness(frame, length, state.stiffest)
     sizes = frame.dual.size, frame.start.size
     slack = tame & (stiffness < STABLE * worth(*sizes))
+    slack = slack & (length < GROWTH * state.length)
     votes, stay = jnp.where(slack, state.votes + 1, 0), state.stay + 1
-    grown = math.ceil(math.log(worth(*sizes)) / math.log(GROWTH))
-    back = votes > grown
+    back = votes >= BACK
     first = _first_patience(*sizes)
     longer = jnp.minimum(2 * state.patience, LONGER * first)
     patience = jnp.where(stay < TRIAL, longer, first)
@@ -184,6 +192,7 @@ def _after_implicit(frame: Frame, length, state, inner, tame) -> SwitchingState:
         votes=jnp.where(back, 0, votes),
         patience=jnp.where(back, patience, state.patience),
         stay=stay,
+        length=length,
         stiffest=stiffest,
     )
 
@@ -226,6 +235,7 @@ def _explicit(frame: Frame, length, state: SwitchingState):
         votes=jnp.where(turn, 0, votes),
         patience=state.patience,
         stay=jnp.asarray(0),
+        length=length,
         stiffest=taken.stiffest,
     )
     return taken.end, taken.error, dense, new, dfx.RESULTS.successful

@@ -1,0 +1,39 @@
+"""JAX's cache of compiled programs spares a second process the compilation."""
+
+import os
+import subprocess
+import sys
+
+
+PROGRAM = """
+import jax
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", {path!r})
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+import gflow
+x, y = gflow.data.separable(8, 3, shift=0.2, seed=0)
+net = gflow.nn.MLP(3, (5,), power=2, leak=-1.0, key=jax.random.key(0))
+flow = gflow.GradientFlow(gflow.Logistic(), x, y)
+curve = gflow.solve(flow, net, until=gflow.Until(log_t=3.0), progress=False)
+print(curve.stats["compile_seconds"], curve.log_loss[-1])
+"""
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "true"}
+    program = PROGRAM.format(path=str(tmp_path))
+
+    def run():
+        lines = subprocess.run(
+            [sys.executable, "-c", program], env=environment, check=True,
+            capture_output=True, text=True,
+        ).stdout.split()  # fmt: skip
+        return float(lines[0]), lines[1]
+
+    (first, loss), files = run(), sorted(tmp_path.iterdir())
+    second, again = run()
+    assert again == loss
+    # Nothing new is stored but when a program was last used; and it is quicker.
+    named = {path.name.removesuffix("-atime") for path in files}
+    assert {p.name.removesuffix("-atime") for p in tmp_path.iterdir()} == named
+    assert second < first
