@@ -1,4 +1,4 @@
-r"""Many flows at once: threads against calls in turn, and a cluster that loses a worker.
+r"""Many flows: threads against calls in turn, and a cluster that loses a worker.
 
 Seeds of a toy problem (20 points, a two-layer network of degree 3) to log t = 1e3. The
 first row compares `gflow.sweep` in threads of one process with as many warm calls of
@@ -66,24 +66,23 @@ def in_threads(seeds, repeats):
 
 
 def on_a_cluster(seeds):
-    """Two Dask workers, one of which is killed once a few members are done."""
+    """Two Dask workers, one of which is killed on the way."""
     import distributed
 
-    done = threading.Event()
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
-    ) as cluster, distributed.Client(cluster) as client:
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
         victim = next(iter(client.run(os.getpid).values()))
 
         def kill():
-            done.wait()
             time.sleep(5.0)  # in the middle of a member
             os.kill(victim, signal.SIGKILL)
 
-        killer = threading.Thread(target=kill, daemon=True)
-        killer.start()
+        threading.Thread(target=kill, daemon=True).start()
         began = time.perf_counter()
-        done.set()
         found = gflow.sweep(
             made, {"seed": range(seeds)}, until=END, progress=False,
             executor=client.get_executor(),

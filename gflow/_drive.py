@@ -174,7 +174,7 @@ def _at_rest(run: Run) -> RESULTS | None:
         early = found.early(length)
         if not early and found.unknowable(run.lost, end, run.rtol):
             return RESULTS.unresolved
-        run.lost = _rest.joined(run.lost, found.fading)
+        run.lost = _rest.joined(run.lost, found.unknown(run.lost, run.rtol))
         if found.critical(run.rtol):
             if log_t is None or log_t > LATEST:
                 return RESULTS.critical_point
@@ -183,7 +183,8 @@ def _at_rest(run: Run) -> RESULTS | None:
             longest, way = found.follow(run.rtol)
         else:
             length = looked = max(length, found.leap)
-            way = 1.05 * found.fades_in if np.isfinite(found.fades_in) else 0.0
+            soon = found.looks_again(run.lost, run.rtol)
+            way = 1.05 * soon if np.isfinite(soon) else 0.0
     run.carry = eqx.tree_at(
         lambda c: (c.length, c.looked, c.longest, c.way, c.status),
         run.carry,

@@ -87,6 +87,17 @@ class Modes(NamedTuple):
         among = lost.T @ self.vector if lost.size else np.zeros(1)
         return self.amplitude > self.rounding and np.linalg.norm(among) < ALIKE
 
+    def looks_again(self, lost: np.ndarray, rtol: float) -> float:
+        """How soon it must be looked again: another mode fades, or all has changed."""
+        doubtful = self.rate > 0 and not self.known(lost, rtol)
+        return min(self.fades_in, self.change) if doubtful else self.fades_in
+
+    def unknown(self, lost: np.ndarray, rtol: float) -> np.ndarray:
+        """The modes whose amplitudes are lost here, one a column."""
+        if self.rate == 0 or self.known(lost, rtol):
+            return self.fading
+        return np.concatenate([self.fading, self.vector[:, None]], axis=1)
+
     def hidden(self, rtol: float) -> bool:
         """Whether the error of a step does not see the fastest unstable mode."""
         return self.rate > 0 and self.amplitude < SEEN * rtol

@@ -39,7 +39,9 @@ def watch(frame: Frame, carry, length, end, there, step, keep, slower, clock) ->
     long = (length * fastest > LONG) | (length > STANDING * LONGEST)
     quiet = keep & (moved < QUIET) & long
     scale = field.scale(there.margins, step.log_radius)
-    quiet = quiet & field.euclidean & field.mild(there.margins, scale)
+    # Far out the direction rests while the radius grows: that is for `limit`.
+    stays = jnp.abs(frame.growth) * length < QUIET
+    quiet = quiet & field.euclidean & (field.mild(there.margins, scale) | stays)
     unseen = quiet & ((length > AGAIN * looked) | (length > 0.5 * LONGEST))
     known = looked > 0
     return {

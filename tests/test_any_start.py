@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import scipy.optimize
 from gflow import Until
+from jax.flatten_util import ravel_pytree
 from scipy.optimize import linprog
 
 from benchmarks import any_start
@@ -199,3 +201,29 @@ def test_units_of_the_data_change_nothing(factor):
         np.concatenate([np.ravel(w[-1]) for w in c.direction.weights]) for c in ends
     )
     assert np.linalg.norm(a - b) <= 1e-4
+
+
+@pytest.mark.parametrize("seed", [11, 12, 16])
+def test_a_flow_that_cannot_fit_its_samples_comes_to_rest(seed):
+    """However large its weights are there: the gradient vanishes, by SciPy too."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(25, 4))
+    y = np.sign(x[:, 0] + 0.3 * x[:, 1] ** 2 - 0.2)
+    network = gflow.nn.MLP(4, (7,), power=2, leak=-1.0, key=jr.key(seed))
+    flow = gflow.GradientFlow(gflow.Logistic(), x, y)
+    curve = gflow.solve(
+        flow, network, until=Until(log_t=1e6), progress=False, throw=False
+    )
+    assert curve.result == gflow.RESULTS.critical_point
+    assert curve.stats["steps"] < 1_000
+    end, unravel = ravel_pytree(curve[-1].network)
+    assert np.max(np.abs(curve[-1].margins)) > 15  # where dual weights are sharp
+
+    def loss(w):
+        return jnp.exp(flow.log_loss(unravel(w)))
+
+    found = scipy.optimize.minimize(
+        jax.jit(loss), end, jac=jax.jit(jax.grad(loss)), method="BFGS",
+        options={"gtol": 1e-10},
+    )  # fmt: skip
+    assert abs(found.fun / float(loss(end)) - 1) <= 1e-8

@@ -26,9 +26,9 @@ def regression(name, seed):
 
 
 def classification(seed, samples=25):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(samples, 4))
-    y = np.sign(x[:, 0] + 0.3 * x[:, 1] ** 2 - 0.2)
+    x = np.random.default_rng(seed).normal(size=(samples, 4))
+    teacher = gflow.nn.MLP(4, (2,), power=2, leak=-1.0, key=jax.random.key(seed + 1))
+    y = np.sign(jax.vmap(teacher)(x))
     network = gflow.nn.MLP(4, (7,), power=2, leak=-1.0, key=jax.random.key(seed))
     return gflow.GradientFlow(gflow.Logistic(), x, y), network
 

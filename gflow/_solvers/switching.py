@@ -62,7 +62,7 @@ class SwitchingState(eqx.Module):
     Attributes:
         inner: The state of the implicit solver.
         explicit: Whether the next step is explicit.
-        votes: How many steps in a row have spoken for the other kind.
+        votes: How many steps have spoken for the other kind, those against taken off.
         patience: How many explicit ones must.
         stay: How many implicit steps there have been since the last explicit one.
         length: Of the last step.
@@ -220,7 +220,8 @@ def _explicit(frame: Frame, length, state: SwitchingState):
     dense = {"y0": frame.start, "quarters": taken.quarters, "y1": taken.end}
     dense["dual"] = duals[:-1]
     limited = ~(taken.stiffness < LIMITED * STABLE)
-    votes = jnp.where(limited, state.votes + 1, 0)
+    # Where hardly anything moves the rate that is seen is noise, now and then too low.
+    votes = jnp.maximum(jnp.where(limited, state.votes + 1, state.votes - 1), 0)
     inner = SampleSpaceState(
         slope=taken.slope,
         dual=duals[-1],
