@@ -17,9 +17,8 @@ from jaxtyping import Array, Float
 from .._field import two_norm
 from .._frame import Frame
 from .._types import Scalar
+from ._interpolation import QUARTERS
 
-
-QUARTERS = np.array([0.25, 0.5, 0.75])
 
 _TABLEAU = dfx.Tsit5.tableau
 _STAGES = _TABLEAU.num_stages

@@ -6,6 +6,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
+QUARTERS = np.array([0.25, 0.5, 0.75])
+"""The fractions of a step at which it is known, beside its ends."""
+
+
 class QuarticThroughQuarters(dfx.AbstractLocalInterpolation):
     """The quartic through a step's ends and quarters, with dual weights at these."""
 

@@ -21,18 +21,16 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._field import two_norm
 from .._frame import Frame
 from ._anderson import accelerate, empty_history
 from ._dual import predict_weights, stage_weights
+from ._interpolation import QUARTERS
 from ._model import FEW_WEIGHTS, StageModel, bent_model, curved_model, flat_model
 from ._tableau import StageTable
 
-
-QUARTERS = np.array([0.25, 0.5, 0.75])
 
 DUAL_TOLERANCE = 0.03
 """The error left in the dual weights of a stage, against the error of the iterate."""
