@@ -55,7 +55,7 @@ def follow(
 ) -> Outcome:
     """Solve one member, in whatever process; an error becomes its outcome."""
     began = time.perf_counter()
-    if jax.config.jax_enable_x64 != x64:  # a new process
+    if jax.config.read("jax_enable_x64") != x64:  # a new process
         jax.config.update("jax_enable_x64", x64)
     result, message, values = FAILED, "", {}
     try:

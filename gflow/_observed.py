@@ -29,10 +29,10 @@ def observed(field: Field, samples: Sample, fn: Callable) -> Observables:
             f"returned {values!r}."
         )
     return Observables(
-        tau=samples.tau,
-        log_t=samples.log_t,
-        log_radius=samples.point[:, -1],
-        log_loss=samples.log_loss,
+        tau=np.asarray(samples.tau),
+        log_t=np.asarray(samples.log_t),
+        log_radius=np.asarray(samples.point[:, -1]),
+        log_loss=np.asarray(samples.log_loss),
         values=jax.tree.map(np.asarray, values),
     )
 
@@ -90,7 +90,7 @@ def _root(value: Callable[[float], float], side: float) -> float:
 
     if signed(1.0) * side > 0:  # rounding
         return 1.0
-    return float(brentq(signed, 0.0, 1.0, xtol=1e-14))
+    return float(np.asarray(brentq(signed, 0.0, 1.0, xtol=1e-14)))
 
 
 def _along(field: Field, samples: Sample, fn: Callable) -> Any:

@@ -7,6 +7,7 @@ from ._observables import Observables, stacked
 from ._observed import observed
 from ._run import Run
 from ._steps import Sample, Steps, join, sample
+from ._until import SaveAt
 
 
 def last_sample(run: Run) -> Sample:
@@ -23,30 +24,30 @@ def keep(run: Run, steps: Steps) -> None:
     if run.save is None:
         run.steps.append(steps)
         return
-    due = _due(run, steps)
-    if len(due.tau) and run.save.observables is None:
+    due, fn = _due(run, run.save, steps), run.save.observables
+    if len(due.tau) and fn is None:
         run.saved.append(due)
-    elif len(due.tau):
-        run.seen.append(observed(run.field, due, run.save.observables))
+    elif len(due.tau) and fn is not None:
+        run.seen.append(observed(run.field, due, fn))
     # The last steps stay, for landing on the level that ends the solve.
     run.steps = [*(jax.tree.map(lambda a: a[-1:], s) for s in run.steps[-1:]), steps]
 
 
-def _due(run: Run, steps: Steps) -> Sample:
+def _due(run: Run, save: SaveAt, steps: Steps) -> Sample:
     """The samples of a chunk that `save` asks for."""
     before, first_chunk = last_sample(run), not run.steps
-    if run.save.at_steps:
+    if save.at_steps:
         ends = join(before, steps)
         return ends if first_chunk else jax.tree.map(lambda a: a[1:], ends)
-    first = getattr(before, run.save.name)
-    last = getattr(steps, run.save.name)[-1]
-    new = run.save.times > first
+    first = getattr(before, save.name)
+    last = getattr(steps, save.name)[-1]
+    new = save.times > first
     if first_chunk:
-        new |= run.save.times == first  # the start
-    times = run.save.times[new & (run.save.times <= last)]
+        new |= save.times == first  # the start
+    times = save.times[new & (save.times <= last)]
     if times.size == 0:
         return jax.tree.map(lambda a: np.asarray(a)[None][:0], before)
-    return sample(run.field, before, steps, run.save.name, times)
+    return sample(run.field, before, steps, save.name, times)
 
 
 def samples_of(run: Run, steps: Steps | None) -> Sample:

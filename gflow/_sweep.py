@@ -85,7 +85,7 @@ def sweep(
 
     def task(member) -> tuple:
         values = {n: axis[k] for (n, axis), k in zip(over.items(), member, strict=True)}
-        return make, values, until, record, options, jax.config.jax_enable_x64
+        return make, values, until, record, options, jax.config.read("jax_enable_x64")
 
     written = time.monotonic()
     try:
