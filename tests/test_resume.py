@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import pytest
 from curves import curve, problem, same
-from gflow import _checkpoint
+from gflow import _archive, _checkpoint
 
 
 END = gflow.Until(log_t=1e4)
@@ -212,7 +212,7 @@ def test_a_file_of_another_format_names_both_versions(checkpoint, tmp_path):
     del arrays["digest"]
     path = tmp_path / "old"
     with path.open("wb") as file:
-        np.savez(file, digest=np.array(_checkpoint._digest(arrays)), **arrays)
+        np.savez(file, digest=np.array(_archive._digest(arrays)), **arrays)
     with pytest.raises(ValueError, match=r"which gflow .* reads, .* by gflow 0\.0\.7"):
         resume(path)
 
@@ -290,7 +290,7 @@ def test_a_disk_that_refuses_is_found_at_the_start(tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_checkpoint.tempfile, "mkstemp", full)
+    monkeypatch.setattr(_archive.tempfile, "mkstemp", full)
     with pytest.raises(ValueError, match=r"that can be written, .* No space left"):
         solve(checkpoint=tmp_path / "run")
 
