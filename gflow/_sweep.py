@@ -1,6 +1,7 @@
 """Many flows: over seeds, scales, networks, data, losses."""
 
 import concurrent.futures as cf
+import inspect
 import itertools
 import os
 import sys
@@ -15,9 +16,13 @@ import numpy as np
 from . import _extras
 from ._checks import require_concrete
 from ._member import FAILED, Outcome, ends, follow
+from ._solve import solve
 from ._trajectory import Trajectory
 from ._until import Until
 
+
+RESERVED = ("result", "message", "seconds")
+"""Variables of all results, which no axis may be named after."""
 
 WRITE_SECONDS = 5.0
 """The results are on disk this long after they are known, or as soon as they can be."""
@@ -72,7 +77,7 @@ def sweep(
     Example:
         `gflow.sweep(make, {"seed": range(64), "scale": [1e-3, 1.0]}, until=until)`
     """
-    _check(make, over, record, executor, options)
+    _check(make, over, until, record, executor, options)
     require_concrete(list(over.values()), "gflow.sweep")
     store = _extras.netcdf().SweepStore(over, until, options, path)
     members = list(itertools.product(*(range(len(axis)) for axis in over.values())))
@@ -165,7 +170,7 @@ class _Line:
             sys.stderr.flush()
 
 
-def _check(make, over, record, executor, options) -> None:
+def _check(make, over, until, record, executor, options) -> None:
     for name, function in (("make", make), ("record", record)):
         if not callable(function):
             raise ValueError(f"`{name}` must be a function, but is {function!r}.")
@@ -174,7 +179,14 @@ def _check(make, over, record, executor, options) -> None:
             "`over` must be a dictionary of axes, such as `{'seed': range(8)}`, but is "
             f"{over!r}."
         )
+    if not isinstance(until, Until):
+        raise ValueError(f"`until` must be a `gflow.Until`, but is {until!r}.")
     for name, axis in over.items():
+        if name in RESERVED:
+            raise ValueError(
+                f"`over` must not name an axis {name!r}: the results have a variable "
+                "of that name."
+            )
         sized = isinstance(axis, Sequence | np.ndarray) and not isinstance(axis, str)
         if not sized or len(axis) == 0:
             raise ValueError(
@@ -186,6 +198,15 @@ def _check(make, over, record, executor, options) -> None:
             "`executor` must be a `concurrent.futures.Executor`, but is "
             f"{type(executor).__name__}."
         )
+    try:
+        inspect.signature(make).bind(**{name: axis[0] for name, axis in over.items()})
+    except TypeError as error:
+        raise ValueError(
+            f"`make` must take the axes {', '.join(over)} by name, but: {error}."
+        ) from error
+    known = set(inspect.signature(solve).parameters)
+    for name in sorted(set(options) - known):
+        raise ValueError(f"`{name}` must be an option of `gflow.solve`, but is none.")
     taken = {"progress", "throw", "checkpoint"} & set(options)
     if taken:
         raise ValueError(

@@ -86,7 +86,7 @@ class SaveAt:
         tau: increasing times of the solver's clock.
         observables: Keep what this function of a `gflow.Point` returns, an array or a
             dictionary of arrays, in place of the points: then the trajectory has only
-            its two ends, and `observables`. Without times at every step.
+            its two ends, and `observables`. Without times, at every step.
 
     Raises:
         ValueError: If no times are given, or those of both kinds, or they do not

@@ -93,8 +93,9 @@ def fine():
 def test_fixed_steps_converge_at_the_nominal_order(solver, order, fine):
     ends = [fixed_steps(solver, count)[0][-1] for count in COUNTS]
     errors = [np.linalg.norm(end - fine[-1]) for end in ends]
-    # Explicit steps have a small leading term here, and converge faster at first.
-    assert -0.3 <= fitted_order(errors) - order <= 1.0
+    # The leading term of explicit steps is small here: they converge faster at first.
+    most = 1.0 if isinstance(solver, gflow.solvers.Switching) else 0.3
+    assert -0.3 <= fitted_order(errors) - order <= most
 
 
 @pytest.mark.parametrize(("solver", "order"), ORDERS.values(), ids=ORDERS.keys())

@@ -123,10 +123,15 @@ def test_what_members_record_has_one_shape():
         ({"make": 3}, "`make` must be a function"),
         ({"executor": 2}, r"concurrent\.futures\.Executor"),
         ({"throw": True}, "cannot be an option"),
+        ({"rtoll": 1e-3}, "`rtoll` must be an option of"),
+        ({"over": {"sead": [1]}}, "`make` must take the axes sead by name"),
+        ({"over": {"result": [1]}}, "must not name an axis 'result'"),
         ({"path": "/no/such/directory/x.nc"}, "must lie in a directory"),
     ],
 )
 def test_bad_input_is_refused(options, match):
+    with pytest.raises(ValueError, match="`until` must be a"):
+        gflow.sweep(made, {"seed": SEEDS}, until=3.0)
     with pytest.raises(ValueError, match=match):
         sweep(**options)
 
