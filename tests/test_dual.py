@@ -53,8 +53,9 @@ def flow_of(name):
 SEEN = jnp.ones(12, bool)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 1e4])
 @given(seed=st.integers(0, 999), log_scale=st.floats(3.0, 14.0))
-def test_a_poor_guess_is_no_obstacle(seed, log_scale):
+def test_a_poor_guess_is_no_obstacle_in_any_unit(unit, seed, log_scale):
     # 160 margins that pull together, and weights that are far from theirs.
     flow = gflow.GradientFlow(gflow.CrossEntropy(), np.ones((40, 1)), np.arange(40) % 5)
     random = np.random.default_rng(seed)
@@ -62,6 +63,8 @@ def test_a_poor_guess_is_no_obstacle(seed, log_scale):
     shift = 10 ** random.uniform(-3, -1) * random.normal(size=160)
     guess = jax.nn.softmax(random.uniform(0, 20) * random.normal(size=160))
     gram, scale, eta = jnp.asarray(root @ root.T), np.exp(log_scale), 100.0
+    # Margins are in this unit: the equations are the same ones.
+    gram, shift, scale, eta = gram * unit**2, shift * unit, scale / unit, eta / unit
     q = solve(
         flow, guess, jnp.asarray(shift), positive(gram), scale, jnp.ones(160, bool),
         jnp.asarray(eta), jnp.asarray(1e-9),
