@@ -6,7 +6,6 @@ is then done with matrices of N rows, and never is an m x m matrix formed.
 
 import abc
 from collections.abc import Callable
-from typing import Self
 
 import equinox as eqx
 import jax
@@ -57,40 +56,71 @@ class AbstractGram(eqx.Module):
     def positive(self, flat: Bool[Array, ""]) -> tuple["AbstractPositive", Scalar]:
         """The symmetric part, and a number that is finite if it is positive."""
 
+    @abc.abstractmethod
+    def answer(self, q: Float[Array, " m"]) -> Float[Array, " weights"]:
+        r"""How the point answers to dual weights, $A^{-1} J^\top q$."""
+
+    @abc.abstractmethod
+    def motion_to(self, half: "AbstractPositive", q, answer) -> Float[Array, " r"]:
+        """The motion of the positive part to which the point answers so."""
+
+    @abc.abstractmethod
+    def answer_to(self, half: "AbstractPositive", q, motion) -> Float[Array, " weights"]:
+        """The same where the motion of the positive part is known with more digits."""
+
 
 class AbstractPositive(eqx.Module):
-    """A symmetric positive semi-definite $K$."""
+    r"""A symmetric positive semi-definite $K = V V^\top$.
+
+    The motion $u$ of dual weights is $V^\top q$ by factors, else $K q$: what the
+    margins follow. Of many large parts that cancel it is known with more digits than
+    the weights, which cannot hold their own balance.
+    """
 
     @property
     @abc.abstractmethod
     def rank(self) -> int:
         """Of how many rows the matrix is that it takes to solve with it."""
 
+    @property
     @abc.abstractmethod
-    def rows(self, vectors: Float[Array, "*some m"]) -> Float[Array, "*some m"]:
-        """Each of some vectors times $K$."""
+    def holds_motion(self) -> bool:
+        """Whether the motion of weights has digits that they have not."""
+
+    @abc.abstractmethod
+    def motion(self, vectors: Float[Array, "*some m"]) -> Float[Array, "*some r"]:
+        """The motion of each of some weights."""
+
+    @abc.abstractmethod
+    def image(self, motions: Float[Array, "*some r"]) -> Float[Array, "*some m"]:
+        """$K q$ from the motion of $q$."""
+
+    @abc.abstractmethod
+    def size(self, vector: Float[Array, " m"], motion: Float[Array, " r"]) -> Scalar:
+        r"""$(q^\top K q)^{1/2}$, from $q$ and its motion."""
 
     @abc.abstractmethod
     def diagonal(self) -> Float[Array, " m"]:
         """The diagonal."""
 
     @abc.abstractmethod
-    def lifted(self, by: Scalar) -> Self:
-        """With a constant added to all entries."""
+    def block(self, chosen, lift: Scalar) -> "DensePositive":
+        """Some of its rows and columns, with a constant added to all entries."""
 
     @abc.abstractmethod
-    def block(self, chosen) -> Float[Array, "some some"]:
-        """Some of its rows and columns."""
+    def solve(self, rate: Scalar, lift: Scalar, root, right: Float[Array, "m k"], ahead):
+        r"""The solution of $(1 + \mathrm{rate}\, F F^\top (K + l)) x = b$, its motion.
 
-    @abc.abstractmethod
-    def solve(self, rate: Scalar, root, right: Float[Array, "m k"]):
-        r"""The solution of $(1 + \mathrm{rate}\, F^\top K F) x = b$; `root` is $F$."""
+        `root` is $F$; `ahead`, how far known motions are ahead of their weights, counts
+        as part of what the right-hand sides move.
+        """
 
 
 class DenseGram(AbstractGram):
-    """$K$ as a matrix."""
+    r"""$K$ as a matrix, and the rows $A^{-1} J^\top$, one a margin, that it is made of."""
 
     matrix: Float[Array, "m m"]
+    response: Float[Array, "m weights"]
 
     def times(self, vector):
         return self.matrix @ vector
@@ -114,6 +144,17 @@ class DenseGram(AbstractGram):
         )
         return DensePositive(half), lower
 
+    def answer(self, q):
+        return q @ self.response
+
+    def motion_to(self, half, q, answer):
+        del answer
+        return half.motion(q)
+
+    def answer_to(self, half, q, motion):
+        del half, motion
+        return self.answer(q)
+
 
 class DensePositive(AbstractPositive):
     """As a matrix."""
@@ -124,21 +165,30 @@ class DensePositive(AbstractPositive):
     def rank(self):
         return len(self.matrix)
 
-    def rows(self, vectors):
+    @property
+    def holds_motion(self):
+        return False
+
+    def motion(self, vectors):
         return vectors @ self.matrix
+
+    def image(self, motions):
+        return motions
+
+    def size(self, vector, motion):
+        return jnp.sqrt(jnp.maximum(jnp.dot(vector, motion), 0.0))
 
     def diagonal(self):
         return jnp.sum(self.matrix * np.eye(len(self.matrix)), axis=0)
 
-    def lifted(self, by):
-        return DensePositive(self.matrix + by)
+    def block(self, chosen, lift):
+        return DensePositive(self.matrix[chosen][:, chosen] + lift)
 
-    def block(self, chosen):
-        return self.matrix[chosen][:, chosen]
-
-    def solve(self, rate, root, right):
-        matrix = rate * root.both_sides(self.matrix) + np.eye(right.shape[0])
-        return solve_positive(matrix, right)
+    def solve(self, rate, lift, root, right, ahead):
+        del ahead  # The motion follows from the weights.
+        matrix = rate * root.both_sides(self.matrix + lift) + np.eye(right.shape[0])
+        found = root(solve_positive(matrix, root.inverse(right)))
+        return found, self.matrix @ found
 
 
 class FactoredGram(AbstractGram):
@@ -151,10 +201,7 @@ class FactoredGram(AbstractGram):
         return self.jacobian @ _matrix(self.middle)
 
     def times(self, vector):
-        pulled = vector @ self.jacobian
-        diagonal = self.middle.ndim == 1
-        moved = self.middle * pulled if diagonal else self.middle @ pulled
-        return self.jacobian @ moved
+        return self.jacobian @ self.answer(vector)
 
     def resolve(self, eta, right):
         return _woodbury(eta * self._left(), self.jacobian, right[:, None])[:, 0]
@@ -166,49 +213,85 @@ class FactoredGram(AbstractGram):
 
     def positive(self, flat):
         if self.middle.ndim == 1:
-            root = jnp.sqrt(self.middle)[None]
-            return FactoredPositive(self.jacobian * root), jnp.ones(())
+            root = jnp.sqrt(self.middle)
+            return FactoredPositive(self.jacobian * root[None], root), jnp.ones(())
         half = (self.middle + self.middle.T) / 2
         lift = POSITIVE * jnp.trace(half) / len(half)
         lifted = jnp.where(flat, half, half + lift * np.eye(len(half)))
         lower = jax.lax.linalg.cholesky(lifted, symmetrize_input=False)
-        return FactoredPositive(self.jacobian @ lower), jnp.sum(lower)
+        return FactoredPositive(self.jacobian @ lower, lower), jnp.sum(lower)
+
+    def answer(self, q):
+        return _times(self.middle, q @ self.jacobian)
+
+    def motion_to(self, half, q, answer):
+        if self.middle.ndim == 1:
+            return answer / half.basis
+        known = answer - self._tilt(half, q)
+        return jax.lax.linalg.triangular_solve(
+            half.basis, known[:, None], left_side=True, lower=True
+        )[:, 0]
+
+    def answer_to(self, half, q, motion):
+        known = _times(half.basis, motion)
+        return known if self.middle.ndim == 1 else known + self._tilt(half, q)
+
+    def _tilt(self, half, q):
+        """What answers to the part that is not symmetric."""
+        return (self.middle - half.basis @ half.basis.T) @ (q @ self.jacobian)
 
 
 class FactoredPositive(AbstractPositive):
-    r"""As $V V^\top$."""
+    r"""As $V V^\top$ with $V = J$ `basis`."""
 
     factor: Float[Array, "m r"]
+    basis: Float[Array, "weights r"] | Float[Array, " r"]
 
     @property
     def rank(self):
         return self.factor.shape[1]
 
-    def rows(self, vectors):
-        return (vectors @ self.factor) @ self.factor.T
+    @property
+    def holds_motion(self):
+        return True
+
+    def motion(self, vectors):
+        return vectors @ self.factor
+
+
+    def image(self, motions):
+        return motions @ self.factor.T
+
+    def size(self, vector, motion):
+        del vector
+        return jnp.sqrt(jnp.sum(motion**2))
 
     def diagonal(self):
         return jnp.sum(self.factor**2, axis=1)
 
-    def lifted(self, by):
-        column = jnp.full((len(self.factor), 1), jnp.sqrt(by))
-        return FactoredPositive(jnp.concatenate([self.factor, column], axis=1))
-
-    def block(self, chosen):
+    def block(self, chosen, lift):
         some = self.factor[chosen]
-        return some @ some.T
+        return DensePositive(some @ some.T + lift)
 
-    def solve(self, rate, root, right):
-        turned = root.transposed(self.factor)
-        inner = turned.T @ turned + np.eye(turned.shape[1]) / rate
+    def solve(self, rate, lift, root, right, ahead):
+        # In the unknown u: what is lost in q by cancellation is not lost in it.
+        column = jnp.full((len(self.factor), 1), jnp.sqrt(lift))
+        lifted = jnp.concatenate([self.factor, column], axis=1)
+        turned = root.transposed(lifted)
+        inner = rate * (turned.T @ turned) + np.eye(turned.shape[1])
+        scale = 1 / jnp.sqrt(jnp.sum(inner * np.eye(len(inner)), axis=0))[:, None]
+        inner = scale * inner * scale.T
+        moved = lifted.T @ right
+        moved = moved.at[:-1].add(ahead)
 
         def solved(left):
-            return left - turned @ solve_positive(inner, turned.T @ left)
+            return scale * solve_positive(inner, scale * left)
 
         def missed(found):
-            return right - found - rate * (turned @ (turned.T @ found))
+            return moved - found - rate * (turned.T @ (turned @ found))
 
-        return _refined(solved, missed, right)
+        found = _refined(solved, missed, moved)
+        return right - rate * root(turned @ found), found[:-1]
 
 
 def gram_of(
@@ -220,11 +303,16 @@ def gram_of(
     if is_tall(*jacobian.shape):
         assert middle is not None
         return FactoredGram(jacobian, middle)
-    return DenseGram(jacobian @ response.T)
+    return DenseGram(jacobian @ response.T, response)
 
 
 def _matrix(middle):
     return jnp.diag(middle) if middle.ndim == 1 else middle
+
+
+def _times(matrix, vector):
+    """A matrix, or a diagonal, times a vector."""
+    return matrix * vector if matrix.ndim == 1 else matrix @ vector
 
 
 def _woodbury(columns, rows, right):

@@ -32,8 +32,7 @@ class StageModel(eqx.Module):
 
     Attributes:
         jacobian: $J$.
-        response: Rows $A^{-1} J^\top$, one a margin.
-        gram: $K = J A^{-1} J^\top$.
+        gram: $K = J A^{-1} J^\top$, and how the point answers to dual weights.
         damping: $D$.
         scaling: The scales of rows and columns in `factor`.
         factor: $A$ by its LU factors; of size zero for many weights.
@@ -43,7 +42,6 @@ class StageModel(eqx.Module):
     """
 
     jacobian: Float[Array, "margins weights"]
-    response: Float[Array, "margins weights"]
     gram: AbstractGram
     damping: Float[Array, " weights"]
     scaling: Float[Array, " weights"]
@@ -62,8 +60,8 @@ class StageModel(eqx.Module):
         return _undo(self, defect[:, None])[:, 0]
 
     def free_point(self, defect, point, dual, eta, speed):
-        r"""Where the point goes without $q$: $\eta q$ `response` short of its goal."""
-        return point - self.undo(defect) - eta / speed * (dual @ self.response)
+        """Where the point goes without $q$: short of its goal by what answers to it."""
+        return point - self.undo(defect) - eta / speed * self.gram.answer(dual)
 
 
 def _undo(model: StageModel, right: Float[Array, "weights columns"]):
@@ -88,7 +86,6 @@ def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
     dense = size > 0 or not frame.field.euclidean
     return StageModel(
         jacobian=jacobian,
-        response=response,
         gram=gram_of(jacobian, response, jnp.diag(1 / safe) if dense else 1 / safe),
         damping=damping,
         scaling=frame.weight,
@@ -109,7 +106,7 @@ def bent_model(frame: Frame, model: StageModel, gradient) -> StageModel:
     if isinstance(model.gram, FactoredGram):
         middle = tangents(jnp.eye(gradient.size)).T
     gram = gram_of(model.jacobian, response, middle)
-    return eqx.tree_at(lambda m: (m.response, m.gram), model, (response, gram))
+    return eqx.tree_at(lambda m: m.gram, model, gram)
 
 
 def curved_model(
@@ -138,7 +135,7 @@ def curved_model(
     )
     stiff = jnp.sum((bent / flat.safe_damping[:, None]) ** 2) > STIFF**2
     model = StageModel(
-        jacobian, jacobian, flat.gram, damping, scaling, factor, pivots,
+        jacobian, flat.gram, damping, scaling, factor, pivots,
         jnp.asarray(False), stiff,
     )  # fmt: skip
     if isinstance(flat.gram, FactoredGram):
@@ -148,5 +145,5 @@ def curved_model(
         middle, response = None, _undo(model, jacobian.T).T
     usable = jnp.isfinite(jnp.sum(response))
     gram = gram_of(jacobian, response, middle)
-    model = eqx.tree_at(lambda m: (m.response, m.gram), model, (response, gram))
+    model = eqx.tree_at(lambda m: m.gram, model, gram)
     return jax.tree.map(lambda a, b: jnp.where(usable, a, b), model, flat)

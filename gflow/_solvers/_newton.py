@@ -25,20 +25,28 @@ converges by this factor at worst."""
 def solve_newton(
     rate: Scalar,
     gram: AbstractPositive,
+    lift: Scalar,
     q: Float[Array, " m"],
     decay: Float[Array, " m"],
     shares: Float[Array, "samples rivals"] | None,
     right: Float[Array, "m k"],
-) -> Float[Array, "m k"]:
+    ahead: Float[Array, "r k"],
+) -> tuple[Float[Array, "m k"], Float[Array, "r k"]]:
     r"""The solution; where a few weights hold all the stiffness, to first order.
 
     Args:
         rate: $\eta R$.
         gram: $K$, positive semi-definite.
+        lift: The constant that is added to all entries of $K$.
         q: The weights.
         decay: The diagonal of $S$.
         shares: $S$ is $\delta_{kj} - p_j$ within each sample, or diagonal if `None`.
         right: The right-hand sides $b$.
+        ahead: How far known motions are ahead of their weights: counts as part of what
+            the right-hand sides move.
+
+    Returns:
+        The solutions and their motions.
     """
     m = q.shape[0]
     diagonal = shares is None
@@ -50,32 +58,29 @@ def solve_newton(
         parts = parts / jnp.sum(parts, axis=1, keepdims=True)
         shares, decay = jnp.ravel(totals * parts), jnp.ones(m)
 
-    def on(gram, square, shares, add_up, right):
-        root = _Root(square, shares, add_up)
-        return root(gram.solve(rate, root, root.inverse(right)))
-
     def whole():
         def add_up(columns):
             sums = jnp.sum(columns.reshape(-1, rivals, columns.shape[1]), axis=1)
             return jnp.repeat(sums, rivals, axis=0)
 
-        return on(gram, q * decay, shares, add_up, right)
+        return gram.solve(rate, lift, _Root(q * decay, shares, add_up), right, ahead)
 
     if gram.rank <= BLOCK:
         return whole()
 
-    stiffness = rate * q * decay * gram.diagonal()
+    stiffness = rate * q * decay * (gram.diagonal() + lift)
     _, chosen = jax.lax.top_k(stiffness, BLOCK)
 
     def block():
         sample = chosen // rivals
         same = (sample[:, None] == sample[None]).astype(float)
         some = None if diagonal else shares[chosen]
-        solved = on(
-            DensePositive(gram.block(chosen)), (q * decay)[chosen], some,
-            lambda c: same @ c, right[chosen],
-        )  # fmt: skip
-        return right.at[chosen].set(solved)
+        root = _Root((q * decay)[chosen], some, lambda c: same @ c)
+        among = gram.block(chosen, lift)
+        solved, _ = among.solve(rate, 0.0, root, right[chosen], ahead)
+        found = right.at[chosen].set(solved)
+        moved = gram.motion(found.T).T
+        return found, moved + ahead
 
     rest = jnp.sum(stiffness) - jnp.sum(stiffness[chosen])
     return jax.lax.cond(rest < LOOSE, block, whole)

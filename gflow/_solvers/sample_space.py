@@ -5,7 +5,7 @@ that a softmin of any sharpness costs nothing. One iteration makes a Newton step
 linear model of the stage (see `_model`): with $x_f$ the point without the pull of $q$,
 
 $$q_+ = \mathrm{softmax}(\log g(R(b + \eta K q_+))), \quad b = z + J(x_f - x), \quad
-x_+ = x_f + \eta\, \mathrm{response}^\top q_+ .$$
+x_+ = x_f + \eta A^{-1} J^\top q_+ .$$
 
 What is left is the curvature of the network, which Anderson acceleration removes
 without ever forming a Hessian: memory and work are O(m N). Where that is slow and the
@@ -249,12 +249,14 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * goal, 1e-2)
             shift = margins + model.jacobian @ (free - point)
             pulls = jnp.where(frame.lost, q, 0.0)
-            new_q = stage_weights(
-                field, q - pulls, shift + eta / speed * model.gram.times(pulls),
-                model.gram, model.flat, scale, frame.seen, eta / speed, tolerance,
+            beside = eta / speed * model.gram.answer(pulls)
+            new_q, answer = stage_weights(
+                field, q - pulls, shift + model.jacobian @ beside, model.gram,
+                model.flat, scale, frame.seen, eta / speed, tolerance,
+                (point - free - beside) / (eta / speed),
             )  # fmt: skip
             new_q = jnp.where(frame.lost, q, new_q)
-            mapped = free + eta / speed * (new_q @ model.response)
+            mapped = free + beside + eta / speed * answer
             residual = scaling * (mapped - point)
             error = two_norm(residual)
             moved, history = accelerate(history, scaling * mapped, residual)
