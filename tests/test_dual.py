@@ -8,21 +8,25 @@ import mpmath
 import numpy as np
 import pytest
 from gflow._field import Field
-from gflow._solvers._dual import (
-    linear_weights,
-    solve_weights,
-    stage_weights,
-    wright_omega,
-)
-from gflow._solvers._gram import DenseGram, DensePositive
+from gflow._solvers._dual import linear_weights, stage_weights
+from gflow._solvers._gram import DenseGram, DensePositive, FactoredPositive
+from gflow._solvers._weights import solve_weights, wright_omega
 from hypothesis import given, strategies as st
 
 
-solve = eqx.filter_jit(solve_weights)
+@eqx.filter_jit
+def solve(flow, weights, shift, gram, *others):
+    guess = gram.motion(weights)
+    return solve_weights(flow, weights, shift, gram, *others, guess)[0]
 
 
 def positive(gram):
     return DensePositive(jnp.asarray(gram))
+
+
+def dense(gram, response=None):
+    response = np.zeros((12, 1)) if response is None else response
+    return DenseGram(jnp.asarray(gram), jnp.asarray(response))
 
 
 @given(x=st.floats(-600.0, 1e15))
@@ -95,7 +99,7 @@ def residual_of(flow, q, gram, shift, scale):
 @pytest.mark.parametrize("log_scale", [-30.0, 0.0, 10.0, 23.0])
 def test_weights_solve_their_equation(name, log_scale):
     flow, (gram, shift, scale) = flow_of(name), equation(log_scale)
-    q = solve_weights(
+    q = solve(
         flow, jnp.full(12, 1 / 12), jnp.asarray(shift), positive(gram), scale, SEEN,
         0.3, jnp.asarray(1e-14),
     )  # fmt: skip
@@ -109,7 +113,7 @@ def test_margins_that_nothing_moves_do_not_count(name):
     flow, (gram, shift, scale) = flow_of(name), equation(3.0)
     seen = np.arange(12) % 3 > 0
     gram[~seen], gram[:, ~seen], shift[~seen] = 0, 0, -50.0
-    q = solve_weights(
+    q = solve(
         flow, jnp.full(12, 1 / 12), jnp.asarray(shift), positive(gram), scale,
         jnp.asarray(seen), 0.3, jnp.asarray(1e-14),
     )  # fmt: skip
@@ -125,16 +129,34 @@ def test_steps_for_any_matrix_converge_to_the_same_weights(name):
     q = jnp.full(12, 1 / 12)
     for _ in range(40):
         q = linear_weights(
-            flow,
-            q,
-            jnp.asarray(shift),
-            DenseGram(jnp.asarray(tilted)),
-            scale,
-            SEEN,
-            0.3,
-        )
+            flow, q, jnp.asarray(shift), dense(tilted), scale, SEEN, 0.3
+        )  # fmt: skip
     residual, rounding = residual_of(flow, q, tilted, shift, scale)
     assert np.ptp(residual) <= rounding
+
+
+@given(seed=st.integers(0, 999), log_scale=st.floats(0.0, 10.0))
+def test_features_of_all_sizes_leave_the_balance_of_crowds_its_digits(seed, log_scale):
+    # eta R K is up to 1e15: weights with 16 digits do not tell what they move.
+    random = np.random.default_rng(seed)
+    factor = random.normal(size=(200, 12)) * 10.0 ** random.uniform(-2, 4, 12)
+    scale, eta = np.exp(log_scale), 1e3
+    flow = gflow.GradientFlow(gflow.Logistic(), np.ones((200, 1)), np.ones(200))
+    margins = jnp.asarray(random.uniform(-2, 9, 200))
+    q = jax.nn.softmax(flow.log_weights(margins))
+    moved = factor.T @ np.asarray(q)
+    shift = margins / scale - eta * factor @ moved
+    near = 1e-2 / (scale * eta * np.max(np.abs(factor), axis=0))
+    found, _, error = eqx.filter_jit(solve_weights)(
+        flow, q * (1 + 1e-4 * random.normal(size=200)), shift,
+        FactoredPositive(jnp.asarray(factor), jnp.ones(12)), scale,
+        jnp.ones(200, bool), jnp.asarray(eta), jnp.asarray(0.0),
+        jnp.asarray(moved + near * random.normal(size=12)),
+    )  # fmt: skip
+    assert error <= 1e-10 * eta * np.linalg.norm(moved)
+    # What the shift is rounded to is all that is lost.
+    lost = 1e-15 * scale * np.max(np.abs(eta * factor) @ np.abs(moved))
+    np.testing.assert_allclose(found, q, rtol=1e-6 + 30 * lost)
 
 
 def test_a_weight_of_all_leaves_the_others_their_digits():
@@ -145,7 +167,7 @@ def test_a_weight_of_all_leaves_the_others_their_digits():
     scale, eta = 9.0, 1e13
     q = jnp.full(12, 1 / 12)
     for _ in range(3):
-        q = solve_weights(
+        q = solve(
             flow, q, jnp.asarray(shift), positive(gram), scale, SEEN, eta,
             jnp.asarray(1e-14),
         )  # fmt: skip
@@ -160,9 +182,12 @@ def test_free_weights_solve_their_linear_equation():
     flow = gflow.GradientFlow(gflow.Square(), np.ones((4, 1)), np.ones((4, 3)))
     network = gflow.nn.DeepLinear(1, (2,), 3, key=jax.random.key(0))
     field = Field(flow, network, gflow.clocks.Time(), 2.0)
-    q = stage_weights(
-        field, jnp.zeros(12), jnp.asarray(shift), DenseGram(jnp.asarray(gram)),
+    response = np.random.default_rng(0).normal(size=(12, 5))
+    q, answer, _ = stage_weights(
+        field, jnp.zeros(12), jnp.asarray(shift), dense(gram, response),
         jnp.asarray(True), jnp.asarray(1.0), SEEN, jnp.asarray(0.3), jnp.asarray(1e-14),
+        jnp.zeros(5),
     )  # fmt: skip
     expected = -(shift + 0.3 * gram @ q)
     np.testing.assert_allclose(q, expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(answer, response.T @ q, rtol=0, atol=1e-13)

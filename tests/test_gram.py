@@ -10,7 +10,7 @@ import scipy.integrate
 from curves import distance
 from gflow import _unseen
 from gflow._solvers import _gram
-from gflow._solvers._dual import linear_weights, solve_weights
+from gflow._solvers._dual import linear_weights
 from gflow._solvers._gram import (
     DenseGram,
     DensePositive,
@@ -20,6 +20,7 @@ from gflow._solvers._gram import (
     solve_sum,
 )
 from gflow._solvers._newton import solve_newton
+from gflow._solvers._weights import solve_weights
 from jax.flatten_util import ravel_pytree
 
 
@@ -36,7 +37,8 @@ def grams(kind, seed=0):
         "curved": np.linalg.inv(np.eye(N) + 0.3 * random.normal(size=(N, N))),
     }[kind]
     whole = np.diag(middle) if middle.ndim == 1 else middle
-    dense = DenseGram(jacobian @ jnp.asarray(whole) @ jacobian.T)
+    response = jacobian @ jnp.asarray(whole).T
+    dense = DenseGram(jacobian @ response.T, response)
     return dense, FactoredGram(jacobian, jnp.asarray(middle)), random
 
 
@@ -54,6 +56,7 @@ def test_both_answer_alike(kind, eta):
     dense, tall, random = grams(kind)
     v = jnp.asarray(random.normal(size=M))
     close(tall.times(v), dense.times(v))
+    close(tall.answer(v), dense.answer(v))
     matrix = np.eye(M) + eta * np.asarray(dense.matrix)
     for gram in (dense, tall):
         found = np.asarray(gram.resolve(eta, v))
@@ -68,10 +71,14 @@ def test_both_answer_alike(kind, eta):
     assert np.isfinite(fine)
     assert np.isfinite(too)
     chosen = jnp.array([3, 50, 4])
-    for a, b in ((one, other), (one.lifted(0.3), other.lifted(0.3))):
-        close(b.rows(v), a.rows(v), 1e-8)
-        close(b.diagonal(), a.diagonal(), 1e-8)
-        close(b.block(chosen), a.block(chosen), 1e-8)
+    motions = [half.motion(v) for half in (one, other)]
+    close(other.image(motions[1]), one.image(motions[0]), 1e-8)
+    close(other.size(v, motions[1]), one.size(v, motions[0]), 1e-8)
+    close(other.diagonal(), one.diagonal(), 1e-8)
+    close(other.block(chosen, 0.3).matrix, one.block(chosen, 0.3).matrix, 1e-8)
+    answer = tall.answer_to(other, v, motions[1])
+    close(answer, dense.answer_to(one, v, motions[0]), 1e-8)
+    close(tall.motion_to(other, v, answer), motions[1], 1e-8)
 
 
 def test_what_is_not_positive_is_seen():
@@ -79,7 +86,8 @@ def test_what_is_not_positive_is_seen():
     bad = FactoredGram(tall.jacobian, tall.middle.at[2, 2].set(-1.0))
     assert not np.isfinite(bad.positive(jnp.asarray(False))[1])
     matrix = bad.jacobian @ bad.middle @ bad.jacobian.T
-    assert not np.isfinite(DenseGram(matrix).positive(jnp.asarray(False))[1])
+    wrong = DenseGram(matrix, bad.jacobian)
+    assert not np.isfinite(wrong.positive(jnp.asarray(False))[1])
     assert np.isfinite(dense.positive(jnp.asarray(False))[1])
 
 
@@ -96,12 +104,14 @@ def test_newtons_system_is_solved_by_factors(rivals, log_rate):
     given = np.exp(log_rate), q, decay, shares, right
     rate, *rest = given
     flat = jnp.asarray(True)
-    one, other = (
-        solve_newton(rate, gram.positive(flat)[0].lifted(0.1), *rest)
-        for gram in (dense, tall)
-    )
-    # What they do to the margins: the weights themselves may cancel.
-    images = [dense.matrix @ np.asarray(found) for found in (one, other)]
+    images = []
+    for gram in (dense, tall):
+        half = gram.positive(flat)[0]
+        ahead = jnp.zeros((half.rank, 2))
+        found, motion = solve_newton(rate, half, jnp.asarray(0.1), *rest, ahead)
+        # What they do to the margins: the weights themselves may cancel.
+        images.append(dense.matrix @ found)
+        close(half.image(motion.T).T, images[-1], 1e-7)
     close(images[1], images[0], 1e-7)
 
 
@@ -114,10 +124,10 @@ def test_weights_of_a_stage_are_the_same(loss, log_scale):
     guess, scale = jnp.full(M, 1 / M), np.exp(log_scale)
     one, other = (
         solve_weights(
-            flow, guess, shift, gram.positive(jnp.asarray(True))[0], scale, seen, 0.3,
-            jnp.asarray(1e-13),
-        )
-        for gram in (dense, tall)
+            flow, guess, shift, half, scale, seen, 0.3, jnp.asarray(1e-13),
+            half.motion(guess),
+        )[0]
+        for half in (gram.positive(jnp.asarray(True))[0] for gram in (dense, tall))
     )  # fmt: skip
     assert float(jnp.sum(other)) == pytest.approx(1.0, rel=1e-12)
     # The motion of the stage is what they are for.
@@ -142,7 +152,9 @@ def test_the_kind_is_chosen_by_the_shape():
     jacobian = jnp.ones((200, 20))
     assert isinstance(gram_of(jacobian, jacobian, jnp.ones(20)), FactoredGram)
     assert isinstance(gram_of(jacobian[:50], jacobian[:50], None), DenseGram)
-    assert isinstance(DenseGram(jnp.eye(2)).positive(True)[0], DensePositive)
+    assert isinstance(
+        DenseGram(jnp.eye(2), jnp.eye(2)).positive(True)[0], DensePositive
+    )
 
 
 def tall_problem(seed, loss=None, samples=150, noise=0.3, power=2):

@@ -32,7 +32,7 @@ def test_the_curved_model_solves_the_stage_linearized(eta):
     scale = np.linalg.cond(matrix)
     assert np.max(np.abs(matrix @ model.undo(vector) - vector)) <= 1e-13 * scale
     response = np.linalg.solve(matrix, model.jacobian.T).T
-    assert np.max(np.abs(model.response - response)) <= 1e-13 * scale
+    assert np.max(np.abs(model.gram.response - response)) <= 1e-13 * scale
     gram = model.jacobian @ response.T
     assert np.max(np.abs(model.gram.matrix - gram)) <= 1e-12 * scale
 

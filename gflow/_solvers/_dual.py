@@ -50,7 +50,7 @@ def stage_weights(
     eta: Scalar,
     tolerance: Scalar,
     answer: Float[Array, " weights"],
-) -> tuple[Float[Array, " m"], Float[Array, " weights"]]:
+) -> tuple[Float[Array, " m"], Float[Array, " weights"], Scalar]:
     r"""The dual weights of a stage, whatever its matrix $K$, and what answers to them.
 
     Where $K$ is that of a flat model, or positive all the same, by `solve_weights`;
@@ -69,35 +69,36 @@ def stage_weights(
         answer: A guess of $A^{-1} J^\top q$.
 
     Returns:
-        The weights $q$ and $A^{-1} J^\top q$.
+        The weights $q$, $A^{-1} J^\top q$, and the error that is left, if it is known.
     """
+    none = jnp.zeros(())
     if field.free:
         found = gram.resolve(eta, -shift)
-        return found, gram.answer(found)
+        return found, gram.answer(found), none
     flow = field.flow
     half, lower = gram.positive(flat)
     # The part of K that is not symmetric is corrected by the outer iteration.
     tilted = shift + eta * (gram.times(weights) - half.image(half.motion(weights)))
 
     def nowhere():
-        return weights * jnp.nan, half.motion(weights)
+        return weights * jnp.nan, half.motion(weights), none
 
     def linear():
         found = linear_weights(flow, weights, shift, gram, scale, seen, eta)
-        return found, gram.answer(found)
+        return found, gram.answer(found), none
 
-    found, motion = jax.lax.cond(
+    found, motion, error = jax.lax.cond(
         jnp.isfinite(lower),
         lambda: solve_weights(
             flow, weights, tilted, half, scale, seen, eta, tolerance,
             gram.motion_to(half, weights, answer),
         ),
         nowhere,
-    )
+    )  # fmt: skip
     # K may be positive but for its rounding, which a large scale magnifies.
     return jax.lax.cond(
         jnp.isfinite(jnp.sum(found)),
-        lambda: (found, gram.answer_to(half, found, motion)),
+        lambda: (found, gram.answer_to(half, found, motion), error),
         linear,
     )
 

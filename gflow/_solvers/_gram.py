@@ -65,7 +65,9 @@ class AbstractGram(eqx.Module):
         """The motion of the positive part to which the point answers so."""
 
     @abc.abstractmethod
-    def answer_to(self, half: "AbstractPositive", q, motion) -> Float[Array, " weights"]:
+    def answer_to(
+        self, half: "AbstractPositive", q, motion
+    ) -> Float[Array, " weights"]:
         """The same where the motion of the positive part is known with more digits."""
 
 
@@ -108,7 +110,9 @@ class AbstractPositive(eqx.Module):
         """Some of its rows and columns, with a constant added to all entries."""
 
     @abc.abstractmethod
-    def solve(self, rate: Scalar, lift: Scalar, root, right: Float[Array, "m k"], ahead):
+    def solve(
+        self, rate: Scalar, lift: Scalar, root, right: Float[Array, "m k"], ahead
+    ):
         r"""The solution of $(1 + \mathrm{rate}\, F F^\top (K + l)) x = b$, its motion.
 
         `root` is $F$; `ahead`, how far known motions are ahead of their weights, counts
@@ -257,7 +261,6 @@ class FactoredPositive(AbstractPositive):
 
     def motion(self, vectors):
         return vectors @ self.factor
-
 
     def image(self, motions):
         return motions @ self.factor.T

@@ -45,8 +45,8 @@ def solve_weights(
     seen: Bool[Array, " m"],
     eta: Scalar,
     tolerance: Scalar,
-    motion: Float[Array, " r"] | None = None,
-) -> tuple[Float[Array, " m"], Float[Array, " r"]]:
+    motion: Float[Array, " r"],
+) -> tuple[Float[Array, " m"], Float[Array, " r"], Scalar]:
     r"""Newton's method on $r = \log q + c - \log g(R(b + \eta K q)) = 0$.
 
     Some things make it safe at any scale. Adding a constant to $K$ changes only the
@@ -60,7 +60,9 @@ def solve_weights(
 
     The motion $u$ of the weights is an unknown beside them ($K = V V^\top$, $u = V^\top
     q$; see `AbstractPositive`): where $\eta R K$ is beyond $10^{15}$ the weights have
-    not the digits to balance, and their motion has.
+    not the digits to balance, and their motion has. It may be the better guess too, and
+    shares of its Newton step the better ones, with the weights that the margins there
+    ask for; steps are then compared by their length in the metric of the equation.
 
     Many weights may still overshoot together. With a crowd of them the slope of the
     logarithm is taken between $q$ and its goal $p = q e^{-r}$: their logarithmic mean
@@ -78,17 +80,18 @@ def solve_weights(
         seen: The margins that count.
         eta: The length of the stage.
         tolerance: The error at which to stop.
+        motion: Another guess: the motion of weights where the stage is expected to end.
 
     Returns:
-        The weights and their motion.
+        The weights, their motion, and how far the last iteration moved the stage.
     """
     equation = Equation.of(flow, weights, shift, gram, seen, eta)
     crowded = weights.shape[0] > CROWD
     q = jnp.where(seen, jnp.maximum(weights, FLOOR), FLOOR)
-    first = Guess(q, gram.motion(q))
+    start = first = Guess(q, gram.motion(q))
     mild = equation.mild(scale)
-    if gram.holds_motion:
-        first = equation.better(first, equation.at_motion(motion, scale), scale)
+    if crowded and gram.holds_motion:
+        start = equation.better(first, equation.at_motion(motion, scale), scale)
 
     def step(carry):
         guess, sharp, near, count, _ = carry
@@ -121,8 +124,11 @@ def solve_weights(
         *_, count, error = carry
         return (count < MAX_ITERATIONS) & ~(error <= tolerance)
 
-    start = (first, scale, jnp.asarray(False), jnp.asarray(0), jnp.asarray(jnp.inf))
-    return tuple(jax.lax.while_loop(unfinished, step, start)[0])
+    none, no, far = jnp.asarray(0), jnp.asarray(False), jnp.asarray(jnp.inf)
+    found, *_, error = jax.lax.while_loop(
+        unfinished, step, (start, scale, no, none, far)
+    )
+    return found.q, found.motion, error
 
 
 class Guess(NamedTuple):
@@ -234,9 +240,9 @@ class Equation(eqx.Module):
     def changes(self, guesses: Guess, misses: Miss, slopes: Slopes, scale: Scalar):
         """Newton's step for each of some guesses, with the slopes of one."""
         ones = jnp.ones((1, self.shift.size))
-        right = slopes.mean * jnp.concatenate([misses.residual, ones])
+        right = slopes.mean[None] * jnp.concatenate([misses.residual, ones])
         # Nothing resists those that are not seen: all of q would go there.
-        right = jnp.where(self.seen, right, 0.0)
+        right = jnp.where(self.seen[None], right, 0.0)
         ahead = guesses.motion - self.gram.motion(guesses.q)
         ahead = jnp.concatenate([ahead, jnp.zeros((1, ahead.shape[1]))])
         solved, moved = solve_newton(

@@ -250,7 +250,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             shift = margins + model.jacobian @ (free - point)
             pulls = jnp.where(frame.lost, q, 0.0)
             beside = eta / speed * model.gram.answer(pulls)
-            new_q, answer = stage_weights(
+            new_q, answer, left = stage_weights(
                 field, q - pulls, shift + model.jacobian @ beside, model.gram,
                 model.flat, scale, frame.seen, eta / speed, tolerance,
                 (point - free - beside) / (eta / speed),
@@ -258,7 +258,8 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             new_q = jnp.where(frame.lost, q, new_q)
             mapped = free + beside + eta / speed * answer
             residual = scaling * (mapped - point)
-            error = two_norm(residual)
+            # Weights that are lost will not be found from there either.
+            error = jnp.where(left < ASTRAY, two_norm(residual), jnp.inf)
             moved, history = accelerate(history, scaling * mapped, residual)
             # The best error of each `LOOK` iterations against that of those before.
             best, look = jnp.minimum(best, error), (count + 1) % LOOK == 0
