@@ -66,7 +66,8 @@ def limit(
     Args:
         curve: What `gflow.solve` or `gflow.descent.descend` returned. Its last point is
             read.
-        tolerance: The largest stationarity and infeasibility of a certified limit.
+        tolerance: The largest stationarity, relative to $|w|$, and infeasibility of a
+            certified limit.
         reach: How far from it the curve may end, in radians.
         max_steps: Newton steps on one set of active margins.
         max_repairs: Changes of that set.
@@ -212,6 +213,7 @@ def with_kinks(found: Residuals, kinks: Crossings, margins, degree) -> Residuals
     behind = 1 - float(np.min(margins)) / found.margin
     return found._replace(
         stationarity=max(found.stationarity, length * kinks.residual),
+        drift=max(found.drift, kinks.residual),
         infeasibility=max(found.infeasibility, behind),
     )
 

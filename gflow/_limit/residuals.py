@@ -12,13 +12,17 @@ ON_MARGIN = 1e-9
 
 
 class Residuals(NamedTuple):
-    """The fields of the same names of `Limit`, and the direction of norm one."""
+    """The fields of the same names of `Limit`, and the direction of norm one.
+
+    `drift` is the stationarity for weights of norm one: the same in any unit of data.
+    """
 
     theta: Float64[np.ndarray, " weights"]
     margin: float
     active: Int[np.ndarray, " active"]
     multipliers: Float64[np.ndarray, " margins"]
     stationarity: float
+    drift: float
     infeasibility: float
     slack: float
     slack_sum: float
@@ -56,6 +60,7 @@ def residuals(
         active=np.flatnonzero(margins <= np.min(margins) * (1 + ON_MARGIN)),
         multipliers=pulls,
         stationarity=float(lengths * np.linalg.norm(drift)),
+        drift=float(np.linalg.norm(drift)),
         infeasibility=float(max(0.0, -np.min(behind))),
         slack=float(np.max(pulls * np.abs(behind))),
         slack_sum=float(np.sum(pulls * np.abs(behind))),

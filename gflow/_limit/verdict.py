@@ -37,7 +37,7 @@ def judge(
     """
     if not view.near:
         return Verdict.NOT_YET, [*far(view, reach), *wandering(drift, reach)]
-    worst = max(found.stationarity, found.infeasibility)
+    worst = max(found.drift, found.infeasibility)
     here = (
         f"A stationary direction of margin {found.margin:.13g} lies "
         f"{view.distance:.1e} rad from the end, with residual {worst:.1e}."

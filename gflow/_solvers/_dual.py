@@ -8,7 +8,6 @@ same equation in the network's weights is hopeless. Under the square loss it is 
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._field import Field

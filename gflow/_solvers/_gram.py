@@ -121,7 +121,7 @@ class AbstractPositive(eqx.Module):
 
 
 class DenseGram(AbstractGram):
-    r"""$K$ as a matrix, and the rows $A^{-1} J^\top$, one a margin, that it is made of."""
+    r"""$K$ as a matrix, and the rows $A^{-1} J^\top$ that it is made of."""
 
     matrix: Float[Array, "m m"]
     response: Float[Array, "m weights"]

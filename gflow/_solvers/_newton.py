@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Scalar
-from ._gram import AbstractPositive, DensePositive
+from ._gram import AbstractPositive
 
 
 BLOCK = 128

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from .._flow import AbstractFlow
 from .._logs import log_sum_exp
@@ -139,7 +139,7 @@ class Guess(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """What an equation misses: its residual, the distance it amounts to, the margins."""
+    """What an equation misses: residual, the distance it amounts to, the margins."""
 
     residual: Float[Array, " m"]
     distance: Scalar
