@@ -52,12 +52,13 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """The texts of a line of the table."""
         bound = "" if self.relation == "=" else f"{self.relation} "
+        word = "  unknown" if math.isnan(self.error) else "  FAILS"
         return (
             self.quantity,
             f"{bound}{self.predicted:.6g}",
             f"{self.measured:.6g}",
             f"{self.error:.1e}",
-            f"{self.allowed:.1e}" + ("" if self.holds else "  FAILS"),
+            f"{self.allowed:.1e}" + ("" if self.holds else word),
         )
 
 
@@ -105,7 +106,9 @@ class Finding:
         shown = {k: f"{v:g}" if isinstance(v, float) else f"{v}"
                  for k, v in self.settings.items()}  # fmt: skip
         settings = ", ".join(f"{k}\u00a0=\u00a0{v}" for k, v in shown.items())
-        lines = [f"{self.name}: {'holds' if self.holds else 'DOES NOT HOLD'}"]
+        verdict = "holds" if self.holds else "DOES NOT HOLD"
+        verdict = verdict if self.reached else "not shown, a flow ended early"
+        lines = [f"{self.name}: {verdict}"]
         for text in (self.claim, f"{self.source}.", f"With {settings}."):
             lines += [line.replace("\u00a0", " ") for line in wrapped(text)]
         head = ("", "predicted", "measured", "error", "allowed")

@@ -47,7 +47,8 @@ def margin_growth(
         sample, and on the two residuals of the KKT conditions.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range, or the flow loses a sample for
+            good.
 
     Example:
         `gflow.experiments.margin_growth(power=3, seed=1)`
@@ -104,6 +105,12 @@ def bounded(curve):
     )  # fmt: skip
     # A loss below 1, as a sum: alpha > 0. It is looked at where log alpha has digits.
     late = np.asarray(curve.log_loss) + math.log(samples) < -0.3
+    if np.sum(late) < 2:
+        raise ValueError(
+            "`seed` must give a flow that fits all points, of which the theorem speaks,"
+            f" but the loss stays at exp({float(curve.log_loss[-1]):.3g}). Pass another"
+            ", or a larger `width`."
+        )
     growth = np.diff(np.log(smoothed[late]))
     # Its integral over log r is at most log(growth) / L.
     mean = np.sum(growth) / (degree * np.ptp(log_radius[late]))

@@ -51,7 +51,7 @@ def mexican_hat(
     until = gflow.Until(log_radius=end)
     curve = follow(flow, network, until, rtol=rtol, max_steps=max_steps)
     start = 1 / (1 - sine**2)
-    steep, phase = valley(end, start, psi)
+    (steep,), (phase,) = valley([math.log(end)], start, psi)
     turns = (steep + phase - start - psi) / (2 * math.pi)
 
     def found():
@@ -87,11 +87,11 @@ def mexican_hat(
     )
 
 
-def valley(end, steep, psi):
-    r"""$1 / c$ and $\psi$ at a $\log r$, for the degree $L = 2$.
+def valley(log_log_r, steep, psi):
+    r"""$1 / c$ and $\psi$ at increasing $\log\log r$, for degree $L = 2$.
 
-    $\dot\theta = -\nabla F / (L (1 - F))$ in $\log\log r$; of $\psi - \pi/2$, in which
-    nothing cancels in the valley.
+    $\dot\theta = -\nabla F / (L (1 - F))$ in $1/c$ and $\psi - \pi/2$: nothing
+    cancels in the valley.
     """
 
     def velocity(log_grown, state):
@@ -110,7 +110,7 @@ def valley(end, steep, psi):
         return [steepening, -slope / bottom / square * rate - steepening]
 
     found = scipy.integrate.solve_ivp(
-        velocity, (-20.0, math.log(end)), [steep, psi - math.pi / 2], "Radau",
-        rtol=1e-10, atol=1e-13,
+        velocity, (-20.0, log_log_r[-1]), [steep, psi - math.pi / 2], "Radau",
+        log_log_r, rtol=1e-10, atol=1e-13,
     )  # fmt: skip
-    return float(found.y[0, -1]), float(found.y[1, -1]) + math.pi / 2
+    return found.y[0], found.y[1] + math.pi / 2
