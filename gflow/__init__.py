@@ -27,6 +27,7 @@ sequence of `Point`s. Diagnostics are functions of one `Point`. They live in nam
     gflow.clocks    what `tau` counts
     gflow.solvers   the solvers of a step
     gflow.descent   gradient descent, to compare with
+    gflow.experiments  published results, each beside its measurement
     gflow.plot      pictures (needs matplotlib: `pip install 'gflow[plot]'`)
 """
 
@@ -34,6 +35,7 @@ from . import (
     clocks as clocks,
     data as data,
     descent as descent,
+    experiments as experiments,
     kernels as kernels,
     kkt as kkt,
     kl as kl,
