@@ -131,13 +131,12 @@ def _check_inverse(called: Called, margins: Float[np.ndarray, "points 1"]) -> No
         lost = np.maximum(np.abs(log_loss), 1.0) / slope
     room = 1e-12 * (np.abs(margins[:, 0]) + lost)
     law = f"`{called.name}.margin_of` must be the inverse of the loss of one margin"
-    require_close(
-        found,
-        margins[:, 0],
-        room,
-        law,
-        lambda at: f"at log loss {log_loss[at]:.6g}",
-    )
+    where = _at_log_loss(log_loss)
+    require_close(found, margins[:, 0], room, law, where)
+
+
+def _at_log_loss(log_loss: np.ndarray):
+    return lambda at: f"at log loss {log_loss[at]:.6g}"
 
 
 def _check_tail(called: Called) -> None:
@@ -145,9 +144,6 @@ def _check_tail(called: Called) -> None:
     near = 10.0 ** (DECADES / 2 / max(beta, 1.0))
     first, last = -called.log_losses(np.array([[near], [10 * near]]))
     power = math.log10(last / first) if first > 0 and last > 0 else math.nan
-    law = (
-        f"`{called.name}.tail` must be the power of the margin in minus the log loss "
-        "far out"
-    )
+    law = f"`{called.name}.tail` must be the power of the margin in -log loss far out"
     found = f"is {beta:g} where that grows like the power {power:.6g}"
     require(abs(power - beta) <= 1e-3 * max(1.0, beta), law, found)

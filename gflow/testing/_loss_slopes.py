@@ -76,12 +76,11 @@ def _check_weight_slopes(
 ) -> None:
     name, rivals = called.name, margins.shape[1]
     diagonal, shares = eqx.filter_jit(called.loss.weight_slopes)(jnp.asarray(margins))
-    for part in (diagonal, shares):
-        fits = part is None or np.shape(part) == margins.shape
-        law = f"`{name}.weight_slopes` must return arrays of the shape of the margins"
-        require(fits, law, f"returns one of shape {np.shape(part)}")
-    law = f"`{name}.weight_slopes` must be finite at all finite margins"
     for part in [p for p in (diagonal, shares) if p is not None]:
+        law = f"`{name}.weight_slopes` must return arrays of the shape of the margins"
+        fits = np.shape(part) == margins.shape
+        require(fits, law, f"returns one of shape {np.shape(part)}")
+        law = f"`{name}.weight_slopes` must be finite at all finite margins"
         require_all(
             np.isfinite(part),
             law,

@@ -33,10 +33,10 @@ def check_motion(
     curve: Trajectory, scale: Float[np.ndarray, " times"], room: float
 ) -> None:
     """Weights, loss and time change by the integrals of their rates."""
-    clock, of_time = curve.field.clock, False
+    clock = curve.field.clock
+    of_time = isinstance(clock, AbstractTimeClock)
     if isinstance(clock, AbstractTimeClock):
-        of_time = True
-        expected = np.asarray(clock.tau_of(np.asarray(curve.log_t)))
+        expected = np.asarray(clock.tau_of(curve.log_t))
         law = "`curve.tau` must be what its clock says of `curve.log_t`"
         require_close(curve.tau, expected, 1e-9 * (1 + expected), law, sample)
     steps = _steps(curve, scale, of_time)

@@ -36,9 +36,8 @@ def check_network(
        differences, and a smooth function all along lines in the space of weights.
     5. Its method `units`, if it has one, fits its weights.
 
-    A kink that is not seen is one in the values but not in comparisons, maxima or
-    absolute values, as that of `jnp.sqrt(u**2)`. The largest one on some random lines
-    is found.
+    Not seen are kinks that are no comparison, maximum or absolute value, as that of
+    `jnp.sqrt(u**2)`; the largest one on some random lines is found.
 
     Args:
         network: Any `eqx.Module` (or other PyTree with `__call__`) that maps one input
@@ -64,8 +63,8 @@ def check_network(
     x = checked_array(x, "x")
     if x.ndim < 2 or x.shape[0] == 0:
         raise ValueError(
-            "`x` must have shape (samples, features), samples >= 1, but has shape "
-            f"{x.shape}. For one input, pass `x[None]`."
+            f"`x` must have shape (samples, features), but has {x.shape}. For one "
+            "input, pass `x[None]`."
         )
     if not callable(network):
         raise ValueError(f"`network` must be callable, but is {network!r}.")

@@ -18,3 +18,9 @@ def directions(curve: Trajectory) -> Float[np.ndarray, "times weights"]:
 def sample(at: tuple[int, ...]) -> str:
     """Which sample, in words."""
     return f"at sample {at[0]}"
+
+
+def between(at: tuple[int, ...], values: np.ndarray) -> str:
+    """A change from one sample to the next, in words."""
+    k = at[0]
+    return f"goes from {values[k]:.10g} to {values[k + 1]:.10g} at sample {k + 1}"

@@ -29,7 +29,6 @@ def data(
     them). Labels are random: whether a network can fit them is not known.
 
     Args:
-        draw: Given by Hypothesis.
         kind: "signs" for labels -1 and +1 (which may be all the same), "classes" for 0
             to C - 1, each at least once, "targets" for Gaussian numbers.
         samples: The least and the most.

@@ -54,7 +54,6 @@ def flows(
     """A gradient flow: a loss, and data for it.
 
     Args:
-        draw: Given by Hypothesis.
         loss: A strategy for the loss; by default `losses()`. One that is for several
             kinds of labels gets any of these.
         samples: The least and the most.
@@ -67,7 +66,8 @@ def flows(
         `@hypothesis.given(flows(hypothesis.strategies.just(MyLoss())))`
     """
     chosen = draw(losses() if loss is None else loss)
-    kind = draw(st.sampled_from([kind for kind in KINDS if kind in chosen.labels]))
+    fit: list[Kind] = [kind for kind in KINDS if kind in chosen.labels]
+    kind: Any = draw(st.sampled_from(fit))
     note(f"loss = gflow.{chosen!r}")
     x, y = draw(data(kind, samples=samples, features=features))
     return GradientFlow(chosen, x, y)
@@ -82,7 +82,6 @@ def problems(
     """A gradient flow and a network that it starts from.
 
     Args:
-        draw: Given by Hypothesis.
         flow: A strategy for the flow; by default `flows()`.
         **sizes: As for `networks`, such as `scale=(1.0, 1.0)`.
 

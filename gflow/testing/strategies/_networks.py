@@ -34,7 +34,6 @@ def networks(
     """A homogeneous network of `gflow.nn`: linear, fully connected or residual.
 
     Args:
-        draw: Given by Hypothesis.
         in_size: The number of features.
         out_size: "scalar", or the number of logits.
         depth: The least and the most layers of weights.
