@@ -28,6 +28,7 @@ sequence of `Point`s. Diagnostics are functions of one `Point`. They live in nam
     gflow.solvers   the solvers of a step
     gflow.descent   gradient descent, to compare with
     gflow.experiments  published results, each beside its measurement
+    gflow.testing   checks of your own parts, another solver, Hypothesis strategies
     gflow.plot      pictures (needs matplotlib: `pip install 'gflow[plot]'`)
 """
 
@@ -47,6 +48,7 @@ from . import (
     problems as problems,
     reference as reference,
     solvers as solvers,
+    testing as testing,
 )
 from ._degree import degree as degree
 from ._drive import SolveError as SolveError

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,13 +12,19 @@ def log_mean_exp(values: Float[Array, "*shape n"]) -> Float[Array, "*shape"]:
 
     In a compiled program the maximum and the numbers it is taken from need not agree in
     their last bit, which is far from zero where they are 1e20: without the bounds
-    `jax.nn.logsumexp` answers infinity there. The bounds are such that derivatives are
-    right where they are met exactly, as `jnp.minimum` and `jnp.clip` would not be.
+    `jax.nn.logsumexp` answers infinity there. Nor does a derivative pass through the
+    maximum or the bounds: that of the maximum is 0 / 0 where none of the numbers is
+    equal to it to the last bit.
     """
-    top = jnp.max(values, axis=-1)
+    top = jax.lax.stop_gradient(jnp.max(values, axis=-1))
     below, least = values - top[..., None], 1 / values.shape[-1]
-    mean = jnp.mean(jnp.exp(jnp.where(below > 0, 0.0, below)), axis=-1)
-    return top + jnp.log(jnp.where(mean < least, least, mean))
+    mean = jnp.mean(jnp.exp(below - _excess(below)), axis=-1)
+    return top + jnp.log(mean + _excess(least - mean))
+
+
+def _excess(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """How far values are above zero, as a constant for derivatives."""
+    return jax.lax.stop_gradient(jnp.where(values > 0, values, 0.0))
 
 
 def log_sum_exp(values: Float[Array, "*shape n"]) -> Float[Array, "*shape"]:

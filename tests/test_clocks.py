@@ -1,7 +1,5 @@
 """One trajectory, whatever the clock; and networks that have no polar coordinates."""
 
-import math
-
 import equinox as eqx
 import gflow
 import jax
@@ -9,7 +7,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-import scipy.integrate
 from curves import directions, problem
 from gflow.clocks import ArcLength, LogTime, Loss, Polar, Time
 from jax.flatten_util import ravel_pytree
@@ -93,34 +90,12 @@ def test_networks_with_biases_go_far():
     # An independent solver on plain gradients, as far as it goes.
     until = gflow.Until(log_t=3.0)
     curve = gflow.solve(flow, network, until=until, rtol=1e-9, progress=False)
-    expected = rk45(flow, network, math.exp(3.0))
-    leaves = jax.tree.leaves(arrays(curve.network))
-    found = np.concatenate([np.asarray(leaf[-1]).ravel() for leaf in leaves])
+    exact = gflow.testing.follow(flow, network, 3.0, rtol=1e-11, method="DOP853")
+    found, expected = (
+        ravel_pytree(eqx.filter(each, eqx.is_inexact_array))[0]
+        for each in (curve[-1].network, exact)
+    )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)
-
-
-def arrays(network):
-    return eqx.filter(network, eqx.is_inexact_array)
-
-
-def rk45(flow, network, t):
-    """SciPy's DOP853 on the flow in physical time, by autodiff of the loss itself."""
-    from_flat = ravel_pytree(arrays(network))[1]
-    still = eqx.filter(network, eqx.is_inexact_array, inverse=True)
-
-    @jax.jit
-    def velocity(w):
-        def loss(w):
-            return jnp.exp(flow.log_loss(eqx.combine(from_flat(w), still)))
-
-        return -jax.grad(loss)(w)
-
-    start = ravel_pytree(arrays(network))[0]
-    solution = scipy.integrate.solve_ivp(
-        lambda _, w: np.asarray(velocity(w)), (0.0, t), np.asarray(start),
-        method="DOP853", rtol=1e-11, atol=1e-12,
-    )  # fmt: skip
-    return solution.y[:, -1]
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,7 @@ def test_small_neurons_stop_where_early_alignment_ends():
     network = Units(jnp.asarray(w), jnp.asarray(a))
     until = gflow.Until(log_t=15.0)
     curve = gflow.solve(flow, network, until=until, progress=False)
+    gflow.testing.check_trajectory(curve)
     _, residual, *_ = np.linalg.lstsq(x, y, rcond=None)
     loss = float(np.exp(curve.log_loss[-1]))
     np.testing.assert_allclose(loss, residual[0] / 6, rtol=1e-4)
@@ -251,6 +252,7 @@ def test_a_sample_lost_for_good_keeps_its_loss():
     flow = gflow.GradientFlow(gflow.Logistic(), x, np.sign(x[:, 0] * x[:, 1]))
     until = gflow.Until(log_margin_scale=40.0)
     curve = gflow.solve(flow, network, until=until, progress=False)
+    gflow.testing.check_trajectory(curve)
     assert curve.stats["slides"] > 0
     np.testing.assert_allclose(curve.log_loss[-1], np.log(np.log(2) / 12), rtol=1e-9)
     assert curve.stats["steps"] + curve.stats["rejected"] < 600
@@ -325,6 +327,7 @@ def test_a_deep_flow_stays_on_the_kinks_that_it_slides_along():
     until, margins = gflow.Until(log_margin_scale=60.0), []
     for rtol in (1e-4, 1e-6):
         curve = gflow.solve(flow, network, until=until, rtol=rtol, progress=False)
+        gflow.testing.check_trajectory(curve, rtol=rtol)
         found = curve.map(gflow.margins.normalized)
         margins.append(found[-1])
         slides = np.asarray(curve.field.gates.slides)

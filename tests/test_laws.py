@@ -2,6 +2,7 @@
 
 import itertools
 
+import gflow
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,11 @@ from curves import EXPONENTIAL, PROBLEMS, curve, directions, exact_log_rate, pro
 each_problem = pytest.mark.parametrize("name", PROBLEMS)
 each_exponential = pytest.mark.parametrize("name", EXPONENTIAL)
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(8)
+
+
+@each_problem
+def test_curves_pass_the_public_check(name):
+    gflow.testing.check_trajectory(curve(name))
 
 
 @each_problem

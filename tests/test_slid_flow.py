@@ -35,3 +35,4 @@ def test_a_flow_slides_along_a_kink(log_t):
     curve = gflow.solve(flow, network, until=until, rtol=1e-9, progress=False)
     expected = [np.log(np.e + np.exp(log_t) / 2), 0.0]
     np.testing.assert_allclose(curve.network.w[-1], expected, rtol=0, atol=1e-8)
+    gflow.testing.check_trajectory(curve, rtol=1e-9)

@@ -9,8 +9,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-import scipy.integrate
-from jax.flatten_util import ravel_pytree
 
 
 KEY = jr.key(5)
@@ -73,22 +71,8 @@ def squares(**changes):
 
 
 def by_scipy(network):
-    """The weights at log t = 2, by SciPy on the gradient of the loss."""
-    problem = flow()
-    moving, still = eqx.partition(network, eqx.is_inexact_array)
-
-    @jax.jit
-    def slope(moving):
-        return jax.grad(lambda m: jnp.exp(problem.log_loss(eqx.combine(m, still))))(
-            moving
-        )
-
-    flat, unravel = ravel_pytree(moving)
-    found = scipy.integrate.solve_ivp(
-        lambda _, w: -ravel_pytree(slope(unravel(jnp.asarray(w))))[0],
-        (0.0, np.exp(2.0)), np.asarray(flat), rtol=1e-10, atol=1e-12, method="DOP853",
-    )  # fmt: skip
-    return eqx.combine(unravel(jnp.asarray(found.y[:, -1])), still)
+    """The network at log t = 2, by SciPy."""
+    return gflow.testing.follow(flow(), network, 2.0, rtol=1e-10, method="DOP853")
 
 
 MODULES = {

@@ -32,7 +32,7 @@ class Decades(gflow.clocks.AbstractTimeClock):
 
     def log_t_at(self, tau):
         with np.errstate(divide="ignore"):
-            return np.log(np.expm1(np.log(10) * tau))
+            return np.log(10) * tau + np.log(-np.expm1(-np.log(10) * tau))
 
 
 class Hinge(gflow.AbstractMarginLoss):

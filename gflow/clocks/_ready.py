@@ -38,7 +38,7 @@ class LogTime(AbstractTimeClock):
 
     def log_t_at(self, tau):
         with np.errstate(divide="ignore"):
-            return np.log(np.expm1(tau))
+            return tau + np.log(-np.expm1(-tau))  # log(e^tau - 1), past tau = 709 too
 
 
 class Time(AbstractTimeClock):
