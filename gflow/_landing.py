@@ -78,7 +78,7 @@ def land(
             passed[name] = first_passed(lambda fraction: value(name, fraction) >= level)
     if not passed:
         return steps, None
-    name = min(passed, key=passed.get)
+    name = min(passed, key=lambda name: passed[name])
     fraction, level = passed[name], getattr(until, name)
 
     end = within(field, before, last, fraction)

@@ -14,7 +14,7 @@ import numpy as np
 from ._carry import Carry, Tolerance
 from ._compile import compiled
 from ._field import Field
-from ._frame import REST, make_frame
+from ._framing import REST, make_frame
 from ._modes import SEEN, Modes
 from ._until import Until
 
@@ -73,7 +73,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     # Units on their way to rest change the rates by about as much as they are pulled.
     still = np.where(rate > 0, 0.0, np.abs(force))
     noise = noise + YET * np.sum(np.abs(inverse) * still * np.abs(right).T, axis=1)
-    along, values = inverse @ force, values.real
+    along, values = inverse @ force, np.real(values)
     blur = ROUNDING * np.abs(inverse) @ pull + 1e-300
     # The sizes of units that grow are known, and how fast they do is no mode.
     across = right - radial @ (np.linalg.pinv(radial) @ right)
@@ -100,7 +100,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
         behind & ~fades, np.log(above) / np.maximum(-values, 1e-300), np.inf
     )
     vectors = np.zeros((point.size, values.size))
-    vectors[live] = size[:, None] * right.real
+    vectors[live] = size[:, None] * np.real(right)
     extents = np.linalg.norm(vectors, axis=0)
     vectors /= np.maximum(extents, 1e-300)
     shares = np.abs(force) / np.maximum(part["pulled"], 1e-300)
@@ -124,7 +124,9 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     )
 
 
-def _eigenvectors(matrix: np.ndarray, size: np.ndarray):
+def _eigenvectors(
+    matrix: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Eigenvalues, eigenvectors and their dual basis, units of like size together.
 
     Small units do not move large ones, to first order: the matrix is block triangular,
@@ -183,7 +185,7 @@ def way_to(until: Until, field: Field, carry: Carry) -> float:
 
     Of a radius that grows as it does: infinite if no level of it is asked for.
     """
-    size = np.linalg.norm(np.asarray(carry.point))
+    size = float(np.linalg.norm(np.asarray(carry.point)))
     growth = float(carry.point @ carry.gradient) / size**2 if field.polar else 0.0
     goals = [until.log_radius]
     if until.log_margin_scale is not None:

@@ -44,6 +44,7 @@ ROOMS: tuple[str, ...] = (
         "_lack",
         "_paces",
         "_frame",
+        "_framing",
         "_clock",
         "_log_time",
         "_places",
@@ -70,6 +71,7 @@ ROOMS: tuple[str, ...] = (
         "_arrival",
         "_watch",
         "_unseen",
+        "_trial",
         "_attempt",
         "_loop",
         "_turns",
@@ -96,7 +98,7 @@ ROOMS: tuple[str, ...] = (
 )
 # Walls: imports that run downhill and are wrong all the same.
 WALLS = {
-    "descent": "_frame _solvers _loop _run _drive _solve",
+    "descent": "_frame _framing _solvers _loop _run _drive _solve",
     "reference": "_flow _solvers _trajectory _loop _run _drive _solve descent",
     **dict.fromkeys(
         ("margins", "layers", "paths", "kkt", "neurons", "kernels", "kl"),

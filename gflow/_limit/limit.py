@@ -176,7 +176,7 @@ def weights_at_end(curve: AbstractCurve, field: Field, margins):
     weights = np.array(curve.weights[-1])
     if np.all(np.isfinite(weights)):
         return weights
-    seen = np.ones(margins.shape, bool)
+    seen = jnp.ones(margins.shape, bool)
     return np.array(field.dual_weights(margins, curve.log_radius[-1], seen))
 
 

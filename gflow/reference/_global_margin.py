@@ -107,8 +107,8 @@ def global_margin(
         best, shares = chosen[used], shares[used]
         # Bounds by few starts are checked by all before they are believed.
         if turn == 0 or bound <= margin * (1 + tolerance):
-            starts = np.vstack([best, fresh])
-            found, values = price(points, labels * center, starts)
+            seeds = np.vstack([best, fresh])
+            found, values = price(points, labels * center, seeds)
             bound = float(np.max(values))
             if bound <= margin * (1 + tolerance):
                 break
@@ -119,8 +119,8 @@ def global_margin(
                 center, bound = priced, float(np.max(values))
         chosen = distinct(np.vstack([best, found[values > margin]]))
     else:
-        starts = np.vstack([best, fresh])
-        bound = float(np.max(price(points, labels * center, starts)[1]))
+        seeds = np.vstack([best, fresh])
+        bound = float(np.max(price(points, labels * center, seeds)[1]))
     if margin <= TIGHT * np.max(np.abs(rows)):
         raise ValueError(
             "`directions` must hold neurons that fit the labels, but their largest "
@@ -210,7 +210,7 @@ def solved_game(rows):
 def mixture(columns, tight):
     """Shares of sum one that make all tight rows equal, and their value."""
     count = columns.shape[1]
-    order = scipy.linalg.qr(columns[tight].T, mode="r", pivoting=True)[1]
+    *_, order = scipy.linalg.qr(columns[tight].T, mode="r", pivoting=True)
     rows = columns[tight[order[:count]]]
     matrix = np.block([[rows, -np.ones((len(rows), 1))], [np.ones((1, count)), 0.0]])
     solution = exact_solution(matrix, np.append(np.zeros(len(rows)), 1.0))
