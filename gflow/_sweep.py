@@ -86,7 +86,7 @@ def sweep(
     todo = [member for member in members if store.result(member) in again]
     line = _Line(len(members), len(members) - len(todo), progress)
     task = partial(_task, make, over, until, record, options)
-    _fill(store, _run(executor, todo, task), line)
+    _fill(store, line, executor, todo, task)
     return store.dataset
 
 
@@ -96,11 +96,11 @@ def _task(make, over, until, record, options, member) -> tuple:
     return make, values, until, record, options, jax.config.read("jax_enable_x64")
 
 
-def _fill(store, outcomes, line: "_Line") -> None:
+def _fill(store, line: "_Line", executor, members, task) -> None:
     """Keep what comes, on disk too every so often, until all is there, or Ctrl-C."""
     written = time.monotonic()
     try:
-        for member, outcome in outcomes:
+        for member, outcome in _run(executor, members, task):
             store.add(member, outcome)
             line.update(outcome)
             if time.monotonic() - written > WRITE_SECONDS:
