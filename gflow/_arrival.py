@@ -7,7 +7,8 @@ from jaxtyping import Array, Bool, Float
 
 from . import _log_time
 from ._field import Field, two_norm
-from ._frame import WAKE, Frame
+from ._frame import Frame
+from ._framing import WAKE
 from ._passed import Passed
 from ._settled import renewed
 from ._slides import free_gradient, with_gates

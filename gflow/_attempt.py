@@ -1,30 +1,27 @@
 """One attempted step: solved, measured, judged, and handed on."""
 
 from functools import partial
+from typing import NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
-from ._arrival import Arrival, arrive, at_new_gates, scaled_error
+from ._arrival import Arrival, at_new_gates
 from ._carry import Carry, Tolerance, strong
 from ._field import Field, two_norm
-from ._frame import LOG_GROWTH, Frame, frame_velocity, make_frame
 from ._landing import share_before
-from ._log_time import NODES
-from ._passed import Passed, Solved, pass_kinks, unpassed
+from ._passed import Passed
 from ._slides import with_gates
-from ._solvers import gradients_per_attempt, is_own
-from ._steps import FRACTIONS, QUARTERS, Steps, record
+from ._solvers import is_own
+from ._steps import Steps
+from ._trial import TERM, Trial, try_step
 from ._types import Scalar
-from ._unseen import unseen
 from ._until import LEVELS, Levels
 from ._watch import LONGEST, watch
 
-
-TERM = dfx.ODETerm(frame_velocity)
 
 SHRINK = 0.5
 """A step after one that was accepted is not shorter for the sake of its stages."""
@@ -70,81 +67,129 @@ def attempt(
     carry: Carry,
 ) -> tuple[Carry, Steps, Bool[Array, ""]]:
     """One step, accepted or not: the new carry, the step, and whether it was kept."""
-    zero = jnp.zeros(())
-    field = with_gates(field, carry.gates)
-    length = jnp.minimum(carry.length, carry.longest)
-    frame = make_frame(
-        field, carry.point, carry.log_radius, carry.dual, carry.gradient, length,
-        tolerance.rtol,
-    )  # fmt: skip
-    # A frame whose margins are others than those of the step before has another clock.
-    clock, length = length / frame.length, frame.length
-    steepest = jnp.max(jnp.abs(frame.sigma))
-    length = jnp.minimum(length, LOG_GROWTH / jnp.maximum(steepest, 1e-300))
-    own = is_own(solver)
-    solve = partial(_solve, solver, length, carry)
-    if field.kinks.count > 0:
-        solved, passed = pass_kinks(frame, length, solve)
-    else:
-        solved = solve(frame)
-        passed = unpassed(frame, solved)
-    end, dual, solver_state = passed.coordinates[-1], passed.duals[-1], solved.state
-    step, margins = record(
-        frame, length, passed.coordinates, passed.on, carry.tau, carry.log_t,
-        passed.duals,
-    )  # fmt: skip
-    slope = solver_state.slope if own else None
-    there = arrive(frame, length, end, dual, slope, margins)
-    error = jnp.abs(solved.error) + jnp.abs(unseen(frame, length, passed.coordinates))
-    scaled = scaled_error(frame, length, there, step, error, tolerance)
-    keep, from_, to, _, controller_state, _ = control.adapt_step_size(
-        zero, length, jnp.ones(()), jnp.ones(()), frame, scaled * tolerance.rtol,
-        solver.error_order(TERM), carry.controller_state,
-    )  # fmt: skip
-    next_length = to - from_
-    if own:
-        longest = jnp.maximum(solver_state.growth, SHRINK) * length
-        next_length = jnp.where(keep, jnp.minimum(next_length, longest), next_length)
-    else:
-        solver_state = None
+    zero, field = jnp.zeros(()), with_gates(field, carry.gates)
+    trial = try_step(field, solver, tolerance, carry)
+    keep, length, controller_state = _judged(trial, solver, control, tolerance, carry)
     renewal = jnp.ones(())
     if field.kinks.count > 0:
-        there, renewal = jax.lax.cond(
-            keep & passed.some & (passed.share == 1),
-            lambda: at_new_gates(frame, length, passed, step, there),
-            lambda: (there, jnp.ones(())),
-        )
-    calm = keep & (scaled < FAR_BELOW) & (carry.most >= GROWTH)
-    most = jnp.where(calm, GROWTH_AT_REST, carry.most) * length
-    # The clock of growth begins anew at each step.
-    slower = jnp.where(keep, jnp.exp(-frame.log_growth(there.point)) * renewal, clock)
-    next_length = jnp.minimum(next_length, most)
-    tiny = next_length * two_norm(frame.weight * frame.pulled) < SHORTEST
-    next_length = jnp.minimum(next_length * slower, LONGEST)
-    # After a step that was cut short at a kink.
-    again = jnp.where(keep, RESUME * carry.resume * slower / clock, 0.0)
-    next_length = jnp.maximum(next_length, again)
-    reached = _reached(levels, field, step, there)
+        trial, renewal = _beyond(trial, keep)
+    pace = _paced(trial, carry, keep, length, renewal)
+    step, passed = trial.step, trial.passed
+    reached = _reached(levels, field, step, trial.there)
     part = jax.lax.cond(
         keep & (reached > 0),
         lambda: share_before(levels, carry.log_t, step.scalars),
         lambda: zero,
     )
     far = (part > LANDED[0]) & (part < LANDED[1])
-    watched = watch(frame, carry, length, end, there, step, keep, slower, clock)
+    new = _new_carry(field, carry, trial, keep, pace, reached)
+    shorter = eqx.tree_at(
+        lambda c: (c.landing, c.status), carry,
+        (part * (1 + BEYOND) * trial.length * trial.clock, jnp.full((), LANDING)),
+    )  # fmt: skip
+    new = strong(Carry(**new, controller_state=controller_state))
+    kept = keep & ~far
+    if field.kinks.count > 0:
+        new = _turned(carry, new, passed, keep)
+        cut = (keep & (passed.share < 1)) | passed.stuck
+        new = _choose(cut, _cut(carry, new, passed, trial.length * trial.clock), new)
+        far, kept = far & ~cut, kept & ~cut
+    return _choose(far, shorter, new), step, kept
+
+
+def _judged(
+    trial: Trial,
+    solver: dfx.AbstractAdaptiveSolver,
+    control: dfx.PIDController,
+    tolerance: Tolerance,
+    carry: Carry,
+) -> tuple[Bool[Array, ""], Scalar, PyTree]:
+    """Whether to keep a step, how long the next may be, and what the controller keeps.
+
+    That length is in the clock of this step, and heeds the error and the stages alone.
+    """
+    order = solver.error_order(TERM)
+    assert order is not None, "An adaptive solver knows the order of its error."
+    length, one = trial.length, jnp.ones(())
+    keep, from_, to, _, controller_state, _ = control.adapt_step_size(
+        jnp.zeros(()), length, one, one, trial.frame, trial.error * tolerance.rtol,
+        order, carry.controller_state,
+    )  # fmt: skip
+    keep, next_length = jnp.asarray(keep), jnp.asarray(to - from_)
+    if is_own(solver):
+        longest = jnp.maximum(trial.solved.state.growth, SHRINK) * length
+        next_length = jnp.where(keep, jnp.minimum(next_length, longest), next_length)
+    return keep, next_length, controller_state
+
+
+def _beyond(trial: Trial, keep: Bool[Array, ""]) -> tuple[Trial, Scalar]:
+    """A step whose end is looked at with the gates beyond it, and what that renews."""
+    frame, length, _, _, passed, step, there, _ = trial
+    there, renewal = jax.lax.cond(
+        keep & passed.some & (passed.share == 1),
+        lambda: at_new_gates(frame, length, passed, step, there),
+        lambda: (there, jnp.ones(())),
+    )
+    return trial._replace(there=there), renewal
+
+
+class _Pace(NamedTuple):
+    """How the loop goes on after a step.
+
+    Attributes:
+        length: Of the next step, in its own clock.
+        slower: That clock against the one of this step.
+        tiny: Whether such a step moves nothing.
+    """
+
+    length: Scalar
+    slower: Scalar
+    tiny: Bool[Array, ""]
+
+
+def _paced(
+    trial: Trial, carry: Carry, keep: Bool[Array, ""], length: Scalar, renewal: Scalar
+) -> _Pace:
+    """The length of the next step, from the one that error and stages allow."""
+    frame, there, clock = trial.frame, trial.there, trial.clock
+    calm = keep & (trial.error < FAR_BELOW) & (carry.most >= GROWTH)
+    most = jnp.where(calm, GROWTH_AT_REST, carry.most) * trial.length
+    # The clock of growth begins anew at each step.
+    slower = jnp.where(keep, jnp.exp(-frame.log_growth(there.point)) * renewal, clock)
+    length = jnp.minimum(length, most)
+    tiny = length * two_norm(frame.weight * frame.pulled) < SHORTEST
+    length = jnp.minimum(length * slower, LONGEST)
+    # After a step that was cut short at a kink.
+    again = jnp.where(keep, RESUME * carry.resume * slower / clock, 0.0)
+    return _Pace(jnp.maximum(length, again), slower, tiny)
+
+
+def _new_carry(
+    field: Field,
+    carry: Carry,
+    trial: Trial,
+    keep: Bool[Array, ""],
+    pace: _Pace,
+    reached: Int[Array, ""],
+) -> dict[str, PyTree]:
+    """What the loop goes on with, as parts of a carry, its controller apart."""
+    end = trial.passed.coordinates[-1]
+    watched = watch(
+        trial.frame, carry, trial.length, end, trial.there, trial.step, keep,
+        pace.slower, trial.clock,
+    )  # fmt: skip
     status = jnp.where((reached == 0) & watched["unseen"], RESTING, reached)
-    stuck = jnp.where(tiny & ~keep, UNDERFLOW, RUNNING)
-    new = _moved(field, carry, there, step, solver_state, keep)
+    stuck = jnp.where(pace.tiny & ~keep, UNDERFLOW, RUNNING)
+    new = _moved(field, carry, trial, keep)
     new |= {name: watched[name] for name in ("looked", "strayed", "longest", "way")}
-    new |= {
-        "controller_state": controller_state,
-        "length": next_length,
+    return new | {
+        "length": pace.length,
         "most": jnp.where(keep, GROWTH, GROWTH_AFTER_FAILURE),
         "accepted": carry.accepted + keep,
         "rejected": carry.rejected + ~keep,
-        "failed": carry.failed + (solved.outcome != dfx.RESULTS.successful),
+        "failed": carry.failed + (trial.solved.outcome != dfx.RESULTS.successful),
         # The frame, its curvature, and six forward passes of a third each.
-        "gradients": carry.gradients + solved.gradients + 6,
+        "gradients": carry.gradients + trial.solved.gradients + 6,
         "status": jnp.where(keep & (status > 0), status, stuck),
         "gates": carry.gates,
         "asked": carry.asked,
@@ -153,52 +198,10 @@ def attempt(
         "resume": jnp.where(keep, 0.0, carry.resume),
         "landing": carry.landing,
     }
-    shorter = eqx.tree_at(
-        lambda c: (c.landing, c.status), carry,
-        (part * (1 + BEYOND) * length * clock, jnp.full((), LANDING)),
-    )  # fmt: skip
-    new, kept = strong(Carry(**new)), keep & ~far
-    if field.kinks.count > 0:
-        new = _turned(carry, new, passed, keep)
-        cut = (keep & (passed.share < 1)) | passed.stuck
-        new = _choose(cut, _cut(carry, new, passed, length * clock), new)
-        far, kept = far & ~cut, kept & ~cut
-    return _choose(far, shorter, new), step, kept
 
 
 def _choose(condition: Bool[Array, ""], one: PyTree, other: PyTree) -> PyTree:
     return jax.tree.map(partial(jnp.where, condition), strong(one), strong(other))
-
-
-def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:
-    """A step of the solver."""
-    zero, given = jnp.zeros(()), carry.solver_state
-    own = is_own(solver)
-    if not own:
-        given = solver.init(TERM, zero, zero, carry.point, frame)
-    end, error, dense_info, state, outcome = solver.step(
-        TERM, zero, length, frame.start, frame, given, jnp.asarray(True)
-    )
-    inside = solver.interpolation_cls(t0=zero, t1=length, **dense_info)
-    between = jax.vmap(inside.evaluate)(length * FRACTIONS[1:-1])
-    if not own:  # what its gates lack is no part of what it steps
-        lack = jax.vmap(frame.lack_at)(length * FRACTIONS[1:])
-        between, end = between + lack[:-1], end + lack[-1]
-    coordinates = jnp.concatenate([frame.start[None], between, end[None]])
-    if own:
-        duals = jnp.concatenate([inside.dual, state.dual[None]])
-        spent = state.gradients - carry.solver_state.gradients
-    else:
-
-        def at(s, v):
-            return frame.dual_weights(frame.field.margins(frame.point(s, v)), s)
-
-        duals = jax.vmap(at)(length * NODES[1:], coordinates[QUARTERS[1:]])
-        state, spent = None, gradients_per_attempt(solver)
-    if not frame.field.free:
-        # Solvers keep the weights of what nothing moves from vanishing.
-        duals = jnp.where((frame.seen | frame.lost)[None], duals, 0.0)
-    return Solved(coordinates, duals, error, state, outcome, jnp.asarray(spent) * 1.0)
 
 
 def _turned(carry: Carry, new: Carry, passed: Passed, keep) -> Carry:
@@ -233,10 +236,9 @@ def _cut(carry: Carry, new: Carry, passed: Passed, tried: Scalar) -> Carry:
     )
 
 
-def _moved(
-    field: Field, carry: Carry, there: Arrival, step: Steps, state, keep
-) -> dict:
+def _moved(field: Field, carry: Carry, trial: Trial, keep) -> dict[str, PyTree]:
     """Where the flow is after an attempt, as parts of a carry."""
+    there, step, state = trial.there, trial.step, trial.solved.state
     point, log_radius = there.point, carry.log_radius
     if field.polar:
         point, log_radius = there.unit(field), step.log_radius

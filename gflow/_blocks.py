@@ -112,12 +112,7 @@ def find_blocks(
     draws = [np.ones(sides, bool)] + [random.random(sides) < 0.5 for _ in range(count)]
     part, edges, count = np.zeros(ends[-1], int), [], 0
     for shape, start, end in zip(shapes, ends[:-1], ends[1:], strict=True):
-        # By rows of this array, if no kink depends on more than one; else by columns.
-        grid = [index.ravel() for index in np.indices(shape)]
-        for index in [*grid, np.zeros(end - start, int)]:
-            links = _links(values, draws, index, start, end, ends[-1])
-            if links is not None:
-                break
+        index, links = _rows_of(values, draws, shape, start, end, ends[-1])
         part[start:end] = count + index
         edges += [(kink, count + row) for kink, row in links]
         count += int(np.max(index)) + 1
@@ -141,6 +136,21 @@ def find_blocks(
     places[table] = np.arange(table.size).reshape(table.shape)
     kinks_of = _table(own, some, kinks)
     return Blocks(*map(jnp.asarray, (table, places[:-1], kinks_of)))
+
+
+def _rows_of(values, draws, shape, start, end, weights):
+    """The row of each weight of an array, and which kink depends on which of them.
+
+    Rows, if no kink depends on more than one; else columns; else the array is one row.
+    """
+    for index in map(np.ravel, np.indices(shape)):
+        links = _links(values, draws, index, start, end, weights)
+        if links is not None:
+            return index, links
+    index = np.zeros(end - start, int)
+    links = _links(values, draws, index, start, end, weights)
+    assert links is not None, "No kink depends on more than one of one row."
+    return index, links
 
 
 def _links(values, draws, index, start, end, weights):

@@ -17,7 +17,9 @@ compile, and the same to run. What `XLA_FLAGS` says wins."""
 @functools.cache
 def compiled(function: Callable) -> Callable:
     """`equinox.filter_jit` with `OPTIONS`, as far as this version of XLA knows them."""
-    return eqx.filter_jit(function, compiler_options=_known_options())
+    options = _known_options()
+    # Equinox's overloads leave out what it hands to `jax.jit`.
+    return eqx.filter_jit(function, compiler_options=options)  # pyright: ignore[reportCallIssue]
 
 
 @functools.cache

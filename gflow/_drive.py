@@ -225,6 +225,7 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         if early in (RESULTS.critical_point, RESULTS.unresolved):
             message = f"{message} {run.verdict}"
     else:
+        assert steps is not None, "A level is met at the end of a step."
         steps, met = land(run.field, run.start, steps, run.levels)
         met = met or "converged"
         if met == "log_t" and run.event_at is not None:

@@ -28,7 +28,7 @@ from ._norms import AbstractNorm, L2Norm
 from ._rows import rows_of
 from ._sides import Gates, blocks_of, is_straight, no_gates, recorded
 from ._switches import switches
-from ._types import Scalar
+from ._types import AnyArray, Scalar
 from ._units import Units, find_units
 from .clocks import AbstractClock
 
@@ -140,7 +140,7 @@ class Field(eqx.Module):
         r"""Far out the loss is $\exp(-r^{\text{exponent}})$; 0 if not known."""
         return self.degree * self.flow.loss.tail if self.polar else jnp.zeros(())
 
-    def network(self, points: Float[Array, "*times weights"]) -> PyTree:
+    def network(self, points: Float[AnyArray, "*times weights"]) -> PyTree:
         """The network whose parameters are this vector, or a stack of them."""
         leaves, tree = jax.tree.flatten(self.shapes)
         ends = np.cumsum([math.prod(leaf.sizes) for leaf in leaves])[:-1]

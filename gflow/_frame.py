@@ -15,36 +15,17 @@ them, a blow-up $\dot u = u^{k-1}$ is a straight line too.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from ._field import Field, two_norm
 from ._lack import Lack
-from ._paces import Paces, paces
-from ._seen import counted, seen_margins
 from ._slides import projector
 from ._types import Scalar
-from ._walls import Walls, walls_of
+from ._walls import Walls
 
 
 LOG_GROWTH = 300.0
 """No unit grows by more than e to this on one step: its square must not overflow."""
-
-REST = 1e-5, 1e-14
-"""A unit may rest where its negative gradient is below this times `rtol` (and at least
-the second number) of what its samples pull at it, one by one."""
-
-WAKE = 1e-3, 1e-13
-"""And if at the end of the step it is above this, the step is too long."""
-
-LEAST = 1e-250
-"""The weights of samples that move something are at least this, against those that do
-not."""
-
-SLOW = 1e3
-"""Only steps this much longer than the unit's own time let it rest."""
-
-LARGE = 1e-3
-"""Only units above this size rest, against the whole network."""
 
 
 class Frame(eqx.Module):
@@ -170,99 +151,7 @@ class Frame(eqx.Module):
 
 
 def frame_velocity(
-    s: Scalar, coordinates: Float[Array, " weights"], frame: Frame
+    s: Float[ArrayLike, ""], coordinates: Float[Array, " weights"], frame: Frame
 ) -> Float[Array, " weights"]:
     """The motion in a frame in Diffrax's form, for `diffrax.ODETerm`."""
-    return frame.velocity(s, coordinates)
-
-
-def make_frame(
-    field: Field,
-    point: Float[Array, " weights"],
-    log_radius: Scalar,
-    dual: Float[Array, " margins"],
-    gradient: Float[Array, " weights"],
-    length: Scalar,
-    rtol: Scalar,
-) -> Frame:
-    """The frame of a step of about this length."""
-    units = field.units
-    margins, jacobian = field.jacobian(point)
-    seen = seen_margins(field, jacobian)
-    lost = jnp.zeros_like(seen)
-    if not field.free:
-        # What is no longer seen changes the clock, and so does what is seen again.
-        there = field, margins, jacobian, log_radius
-        dual, gradient = counted(*there, seen, dual, gradient)
-        total = jnp.sum(dual)
-        dual, gradient, length = dual / total, gradient / total, length * total
-    (unit, size), whole = units.assign(point), two_norm(point)
-    framed = field.euclidean
-    pulling = margins, jacobian, dual, gradient
-    walls = walls_of(field, point, *pulling, unit, size, length)
-    rows = jnp.abs(projector(field, point)(walls.rows_without(jacobian)))
-    if not field.free:
-        # What only pulls at what it holds moves nothing, and would slow the clock.
-        lost = walls.hold(margins.size)
-        lost = lost & ~jnp.any(jnp.where(size > LARGE * whole, rows, 0.0) > 0, axis=1)
-        lost = lost & jnp.any(seen & ~lost)
-        seen = seen & ~lost
-        total = jnp.sum(jnp.where(seen, dual, 0.0))
-        total = jnp.where(jnp.any(lost), jnp.maximum(total, LEAST), 1.0)
-        dual, gradient, length = dual / total, gradient / total, length * total
-
-    def allowed(p):
-        pull = walls.without(jax.vjp(field.margins, p)[1], dual)
-        return projector(field, p)(pull)
-
-    gradient = jnp.where(walls.held, allowed(point), gradient)
-    force = units.norms(gradient, unit)
-    pulled = units.norms(field.pull_sizes(dual) @ rows, unit)
-    least = jnp.maximum(REST[0] * rtol, REST[1])
-    rest = (force <= least * pulled) & (length * pulled > SLOW * size)
-    rest = rest & (size > LARGE * whole) & framed
-    gradient = jnp.where(rest, 0.0, gradient)
-    growth = jnp.dot(point, gradient) / whole**2 if field.polar else jnp.zeros(())
-
-    if framed:
-        pace = paces(field, allowed, point, gradient, unit, size, rest, growth, length)
-    else:
-        still = jnp.zeros_like(point)
-        pace = Paces(rate=still, share=still, power=jnp.zeros(()))
-        unit, size = jnp.zeros_like(unit), jnp.full_like(point, whole)
-    moved = size  # a unit that is zero, or nearly, is as large as it will be
-    if framed:
-        moved = size + length * units.norms(gradient - pace.rate * point, unit)
-    # Units that the softmin holds stiffly are seen by what they do to the whole: below
-    # that, rounding in the margins decides where they are.
-    scale = field.scale(margins, log_radius)
-    held = length * scale * units.totals(jnp.abs(dual) @ jacobian**2, unit)
-    sharp = ~field.mild(margins, scale)
-    floor = jnp.where(sharp & framed, whole * held / (1 + held), 0.0)
-    moved = jnp.maximum(moved, floor)
-    count = units.populated(jnp.where(moved > 0, unit, units.count))
-    moved = jnp.where(moved > 0, moved, 1.0)
-    return Frame(
-        field=field,
-        start=point,
-        log_radius=log_radius,
-        dual=dual,
-        seen=seen,
-        lost=lost,
-        length=length,
-        margins=margins,
-        jacobian=jacobian,
-        gradient=gradient,
-        unit=unit,
-        size=jnp.where(size > 0, size, 1.0),
-        rate=pace.rate,
-        growth=growth,
-        share=pace.share,
-        power=pace.power,
-        rest=rest,
-        walls=walls,
-        pulled=pulled,
-        floor=floor,
-        weight=1 / (moved * jnp.sqrt(count)),
-        rtol=rtol,
-    )
+    return frame.velocity(jnp.asarray(s), coordinates)

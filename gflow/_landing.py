@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from . import _log_time
 from ._field import Field
@@ -55,9 +56,20 @@ def land(
     Returns:
         The steps, and the name of the level; `None` if the last step passes none.
     """
-    ends = join(start, steps)
-    before = jax.tree.map(lambda a: a[-2:-1], ends)
+    before = jax.tree.map(lambda a: a[-2:-1], join(start, steps))
     last = jax.tree.map(lambda a: a[-1:], steps)
+    met = _first_level(before, last, until)
+    if met is None:
+        return steps, None
+    name, fraction = met
+    cut = _first_part(field, before, last, fraction, name, getattr(until, name))
+    return jax.tree.map(lambda a, b: np.concatenate([a[:-1], b]), steps, cut), name
+
+
+def _first_level(
+    before: Sample, last: Steps, until: Until
+) -> tuple[str, Float[np.ndarray, " 1"]] | None:
+    """The level that a step meets first, and after which fraction of it."""
     scalars = last.scalars
 
     def value(name, fraction):
@@ -77,11 +89,15 @@ def land(
         if value(name, np.ones(1)) >= level:
             passed[name] = first_passed(lambda fraction: value(name, fraction) >= level)
     if not passed:
-        return steps, None
-    name = min(passed, key=passed.get)
-    fraction, level = passed[name], getattr(until, name)
+        return None
+    return min(passed.items(), key=lambda item: item[1])
 
-    end = within(field, before, last, fraction)
+
+def _first_part(
+    field: Field, before: Sample, last: Steps, fraction, name: str, level: float
+) -> Steps:
+    """The first fraction of a step as a step, whose end is on a level to the bit."""
+    scalars, end = last.scalars, within(field, before, last, fraction)
     log_radius = end.point[:, -1]
     if name in ("log_radius", "log_margin_scale"):
         log_radius = np.full(1, level)
@@ -90,7 +106,7 @@ def land(
     nodes = np.concatenate([before.point[:, None, :-1], last.nodes], axis=1)
     quarters = [fraction * n for n in _log_time.NODES[1:]]
     log_t = np.full(1, level) if name == "log_t" else end.log_t
-    cut = Steps(
+    return Steps(
         nodes=np.stack([_log_time.interpolate(nodes, f) for f in quarters], axis=1),
         rates=last.rates * fraction,
         growth=last.growth * fraction,
@@ -103,4 +119,3 @@ def land(
             [weights_within(field, before, last, f) for f in quarters], axis=1
         ),
     )
-    return jax.tree.map(lambda a, b: np.concatenate([a[:-1], b]), steps, cut), name

@@ -13,6 +13,7 @@ need not be compiled.
 """
 
 import math
+from collections.abc import Iterable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._field import LOG_HUGE, Field
-from ._types import Scalar
+from ._types import AnyArray, Scalar
 
 
 NODES = np.linspace(0, 1, 5)
@@ -81,7 +82,14 @@ def _weights(fraction, size: int):
     basis += [inner * fraction**k for k in range(size - 2)]
     # Not by a matrix product, whose rounding depends on how many fractions there are.
     table = _TABLES[size].reshape(size, *(1,) * len(fraction.shape), size)
-    return sum(b[..., None] * row for b, row in zip(basis, table, strict=True))
+    return _total(b[..., None] * row for b, row in zip(basis, table, strict=True))
+
+
+def _total(terms: Iterable[AnyArray]) -> AnyArray:
+    """The sum of some arrays, at least one, in their order."""
+    total = sum(terms)
+    assert not isinstance(total, int)
+    return total
 
 
 class StepScalars(eqx.Module):
@@ -103,36 +111,40 @@ class StepScalars(eqx.Module):
         power: Of the radius in the rate.
     """
 
-    length: Float[Array, "*steps"]
-    log_radius: Float[Array, "*steps 7"]
-    rate: Float[Array, "*steps 7"]
-    loss: Float[Array, "*steps 7"]
-    tau_rate: Float[Array, "*steps 7"]
-    degree: Float[Array, "*steps"]
-    exponent: Float[Array, "*steps"]
-    loss_exponent: Float[Array, "*steps"]
-    power: Float[Array, "*steps"]
+    length: Float[AnyArray, "*steps"]
+    log_radius: Float[AnyArray, "*steps 7"]
+    rate: Float[AnyArray, "*steps 7"]
+    loss: Float[AnyArray, "*steps 7"]
+    tau_rate: Float[AnyArray, "*steps 7"]
+    degree: Float[AnyArray, "*steps"]
+    exponent: Float[AnyArray, "*steps"]
+    loss_exponent: Float[AnyArray, "*steps"]
+    power: Float[AnyArray, "*steps"]
 
-    def log_rate(self, fraction: Float[Array, "*steps points"]):
+    def log_rate(self, fraction: Float[AnyArray, "*steps points"]):
         r"""$\varphi = \log(\mathrm dt/\mathrm ds)$ at fractions of the step."""
         rho = _evaluate(self.log_radius, fraction)
         log_scale = self.exponent[..., None] * rho
         rate = _magnified(self.rate, fraction, log_scale)
         return rate - self.power[..., None] * rho
 
-    def log_tau_rate(self, fraction: Float[Array, "*steps points"]):
+    def log_tau_rate(self, fraction: Float[AnyArray, "*steps points"]):
         r"""$\log(\mathrm d\tau/\mathrm ds)$ at fractions of the step."""
         return _evaluate(self.tau_rate, fraction)
 
-    def log_radius_at(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
+    def log_radius_at(
+        self, fraction: Float[AnyArray, "*steps"]
+    ) -> Float[AnyArray, "*steps"]:
         r"""$\rho$ after this fraction of the step."""
         return _evaluate(self.log_radius, fraction[..., None])[..., 0]
 
-    def log_elapsed(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
+    def log_elapsed(
+        self, fraction: Float[AnyArray, "*steps"]
+    ) -> Float[AnyArray, "*steps"]:
         r"""$\log \int \mathrm dt$ over this first fraction of the step."""
         return self._log_integral(self.log_rate, fraction)
 
-    def log_tau_elapsed(self, fraction: Float[Array, "*steps"]):
+    def log_tau_elapsed(self, fraction: Float[AnyArray, "*steps"]):
         r"""$\log \int \mathrm d\tau$ over this first fraction of the step."""
         return self._log_integral(self.log_tau_rate, fraction)
 
@@ -143,14 +155,16 @@ class StepScalars(eqx.Module):
         total = xp.sum(xp.exp(values - top[..., None]), axis=-1)
         return xp.log(self.length * fraction) + top + xp.log(total)
 
-    def log_loss(self, fraction: Float[Array, "*steps"]) -> Float[Array, "*steps"]:
+    def log_loss(
+        self, fraction: Float[AnyArray, "*steps"]
+    ) -> Float[AnyArray, "*steps"]:
         r"""$\log \mathcal L$ after this fraction of the step."""
         fraction = fraction[..., None]
         log_radius = _evaluate(self.log_radius, fraction)
         log_scale = self.loss_exponent[..., None] * log_radius
         return -_magnified(self.loss, fraction, log_scale)[..., 0]
 
-    def first(self, fraction: Float[Array, "*steps"]) -> "StepScalars":
+    def first(self, fraction: Float[AnyArray, "*steps"]) -> "StepScalars":
         """The first fraction of the step, as a step."""
         points = fraction[..., None] * RATE_NODES
         return StepScalars(
@@ -171,7 +185,7 @@ def _evaluate(values, fraction):
     first, last = values[..., :1], values[..., -1:]
     # Not by a matrix product, whose rounding depends on how many steps there are.
     table = _TABLES[RATE_NODES.size][2:]
-    inner = sum(values[..., k, None] * table[:, k] for k in range(RATE_NODES.size))
+    inner = _total(values[..., k, None] * table[:, k] for k in range(RATE_NODES.size))
     bend = inner[..., -1:]
     for k in reversed(range(inner.shape[-1] - 1)):
         bend = inner[..., k, None] + fraction * bend
@@ -219,13 +233,15 @@ def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scal
     return jnp.where(jnp.isfinite(error), error, 0.0)
 
 
-def interpolate(values: Float[Array, "steps 5 n"], fraction: Float[Array, " steps"]):
+def interpolate(
+    values: Float[AnyArray, "steps 5 n"], fraction: Float[AnyArray, " steps"]
+):
     """The quartics through values at the `NODES`, at one fraction of each step."""
     weights = _weights(fraction, NODES.size)
-    return sum(weights[:, k, None] * values[:, k] for k in range(NODES.size))
+    return _total(weights[:, k, None] * values[:, k] for k in range(NODES.size))
 
 
-def log_add(a: Float[Array, "*shape"], b: Float[Array, "*shape"]):
+def log_add(a: Float[AnyArray, "*shape"], b: Float[AnyArray, "*shape"]):
     """`logaddexp` that keeps an infinite sum infinite."""
     xp = b.__array_namespace__()
     finite = xp.logaddexp(xp.minimum(a, 1e308), xp.minimum(b, 1e308))

@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from . import _log_time
-from ._attempt import GROWTH, LONGEST, RUNNING, TERM, attempt
+from ._attempt import GROWTH, LONGEST, RUNNING, attempt
 from ._carry import Carry, Tolerance, strong
 from ._field import Field, two_norm
 from ._log_time import StepScalars
 from ._seen import seen_margins
 from ._solvers import is_own
 from ._steps import Sample, Steps
+from ._trial import TERM
 from ._types import Scalar
 from ._until import Levels
 
@@ -60,7 +61,7 @@ def begin(
         margins=margins,
         solver_state=solver.first(gradient, dual) if is_own(solver) else None,
         controller_state=controller_state,
-        length=length,
+        length=jnp.asarray(length),
         most=zero + GROWTH,
         longest=far,
         way=zero,
@@ -151,14 +152,20 @@ def _step_like(carry: Carry) -> Steps:
     """The shapes of one accepted step."""
 
     def shape(*sizes):
-        return jax.ShapeDtypeStruct(sizes, float)
+        return np.broadcast_to(0.0, sizes)  # one number, however large
 
-    size, powers = carry.point.size, shape(_log_time.RATE_NODES.size)
-    scalars = StepScalars(shape(), *[powers] * 4, *[shape()] * 4)
+    size, one, seven = carry.point.size, shape(), shape(_log_time.RATE_NODES.size)
     return Steps(
-        shape(4, size), shape(size), shape(), scalars, *[shape()] * 4,
-        shape(4, carry.margins.size),
-    )  # fmt: skip
+        nodes=shape(4, size),
+        rates=shape(size),
+        growth=one,
+        scalars=StepScalars(one, seven, seven, seven, seven, one, one, one, one),
+        tau=one,
+        log_t=one,
+        log_radius=one,
+        log_loss=one,
+        weights=shape(4, carry.margins.size),
+    )
 
 
 def unpack(rows: Float[np.ndarray, "steps columns"], carry: Carry) -> Steps:

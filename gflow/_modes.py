@@ -85,7 +85,8 @@ class Modes(NamedTuple):
         if self.amplitude > CLEAR * SEEN * rtol:
             return True
         among = lost.T @ self.vector if lost.size else np.zeros(1)
-        return self.amplitude > self.rounding and np.linalg.norm(among) < ALIKE
+        apart = bool(np.linalg.norm(among) < ALIKE)
+        return self.amplitude > self.rounding and apart
 
     def looks_again(self, lost: np.ndarray, rtol: float) -> float:
         """How soon it must be looked again: another mode fades, or all has changed."""

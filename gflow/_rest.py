@@ -14,7 +14,7 @@ import numpy as np
 from ._carry import Carry, Tolerance
 from ._compile import compiled
 from ._field import Field
-from ._frame import REST, make_frame
+from ._framing import REST, make_frame
 from ._modes import SEEN, Modes
 from ._until import Until
 
@@ -60,49 +60,27 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     matrix = np.asarray(found.pop("matrix"))[np.ix_(live, live)]
     part = {name: np.asarray(value)[live] for name, value in found.items()}
     force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
+    rtol = float(tolerance.rtol)
     values, right, inverse = _eigenvectors(matrix, size)
-    unit, ahead = part["unit"].astype(int), rate > 0
-    radial = np.where(
-        (unit[:, None] == np.unique(unit[ahead])) & ahead[:, None],
-        (point[live] / part["size"])[:, None],
-        0.0,
-    )
-    # What rounding in the rows of the matrix moves an eigenvalue by, to first order.
-    doubt = np.sum(np.abs(inverse) * part["pulled"] * np.abs(right).T, axis=1)
-    noise = max(NOISE[0], NOISE[1] * float(tolerance.rtol)) * doubt + 1e-300
-    # Units on their way to rest change the rates by about as much as they are pulled.
-    still = np.where(rate > 0, 0.0, np.abs(force))
-    noise = noise + YET * np.sum(np.abs(inverse) * still * np.abs(right).T, axis=1)
-    along, values = inverse @ force, values.real
+    noise = _noise(part, right, inverse, rtol)
+    along, values = inverse @ force, np.real(values)
     blur = ROUNDING * np.abs(inverse) @ pull + 1e-300
-    # The sizes of units that grow are known, and how fast they do is no mode.
-    across = right - radial @ (np.linalg.pinv(radial) @ right)
-    turns = np.linalg.norm(across, axis=0) > TURNS * np.linalg.norm(right, axis=0)
+    turns = _turns(part, point[live], right)
     grows, decays = (values > noise) & turns, values < -noise
     fastest = int(np.argmax(np.where(grows, values, -np.inf)))
     top = float(values[fastest]) if grows[fastest] else 0.0
     distance = np.linalg.norm(right[:, decays] @ (along[decays] / values[decays]))
     # What units that rest are pulled by is no drift: it is taken for none.
-    least = 2 * max(REST[0] * float(tolerance.rtol), 100 * ROUNDING)
+    least = 2 * max(REST[0] * rtol, 100 * ROUNDING)
     drifts = ~(grows | decays) & (np.abs(along) * ROUNDING > least * blur)
-    small = np.where(size < SMALL, rate, 0.0)
-    fast_unit = int(np.argmax(small))
-    growth, smallest = float(small[fast_unit]), float(size[fast_unit])
-    ways = np.maximum(-np.log(np.maximum(size, 1e-300)), 1.0)
-    least_rate = max(NOISE[0], NOISE[1] * float(tolerance.rtol)) * part["pulled"]
-    changes = np.where(rate > least_rate, ways / np.maximum(rate, 1e-300), np.inf)
     amplitudes = np.abs(along) / np.maximum(np.abs(values), 1e-300)
     in_weights = values + np.real(np.sum(inverse * rate * right.T, axis=1))
-    behind = decays & (in_weights > noise)
-    above = np.maximum(amplitudes, 1e-300) / (SEEN * float(tolerance.rtol))
-    fades = behind & (above < 1)
-    soon = np.where(
-        behind & ~fades, np.log(above) / np.maximum(-values, 1e-300), np.inf
-    )
+    fades, soon = _fading(values, amplitudes, decays & (in_weights > noise), rtol)
     vectors = np.zeros((point.size, values.size))
-    vectors[live] = size[:, None] * right.real
+    vectors[live] = size[:, None] * np.real(right)
     extents = np.linalg.norm(vectors, axis=0)
     vectors /= np.maximum(extents, 1e-300)
+    growth, smallest, change, moves = _units_ahead(part, rtol)
     shares = np.abs(force) / np.maximum(part["pulled"], 1e-300)
     return Modes(
         rate=top,
@@ -112,19 +90,73 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
         growth_of_mode=float(in_weights[fastest]),
         vector=vectors[:, fastest],
         fading=vectors[:, fades],
-        fades_in=float(np.min(soon)),
+        fades_in=soon,
         count=int(np.sum(grows)),
         distance=float(distance) / np.sqrt(len(force)),
         drift=float(np.max(np.where(drifts, np.abs(along), 0.0), initial=0.0)),
-        moves=bool(np.any(rate > np.maximum(small, least_rate))),
+        moves=moves,
         growth=growth,
         smallest=smallest,
-        change=float(np.min(changes)),
+        change=change,
         resting=float(np.max(shares, initial=0.0)),
     )
 
 
-def _eigenvectors(matrix: np.ndarray, size: np.ndarray):
+def _noise(part: dict[str, np.ndarray], right, inverse, rtol: float) -> np.ndarray:
+    """How far each eigenvalue may be from what it seems."""
+    # What rounding in the rows of the matrix moves an eigenvalue by, to first order.
+    doubt = np.sum(np.abs(inverse) * part["pulled"] * np.abs(right).T, axis=1)
+    noise = max(NOISE[0], NOISE[1] * rtol) * doubt + 1e-300
+    # Units on their way to rest change the rates by about as much as they are pulled.
+    still = np.where(part["rate"] > 0, 0.0, np.abs(part["force"]))
+    return noise + YET * np.sum(np.abs(inverse) * still * np.abs(right).T, axis=1)
+
+
+def _turns(part: dict[str, np.ndarray], point, right) -> np.ndarray:
+    """Which modes are more than the sizes of units that grow.
+
+    These are known, and how fast they grow is no mode.
+    """
+    unit, ahead = part["unit"].astype(int), part["rate"] > 0
+    radial = np.where(
+        (unit[:, None] == np.unique(unit[ahead])) & ahead[:, None],
+        (point / part["size"])[:, None],
+        0.0,
+    )
+    across = right - radial @ (np.linalg.pinv(radial) @ right)
+    return np.linalg.norm(across, axis=0) > TURNS * np.linalg.norm(right, axis=0)
+
+
+def _fading(values, amplitudes, behind, rtol: float) -> tuple[np.ndarray, float]:
+    """Which of the modes that fall behind fade now, and how soon the next one does."""
+    above = np.maximum(amplitudes, 1e-300) / (SEEN * rtol)
+    fades = behind & (above < 1)
+    soon = np.where(
+        behind & ~fades, np.log(above) / np.maximum(-values, 1e-300), np.inf
+    )
+    return fades, float(np.min(soon))
+
+
+def _units_ahead(
+    part: dict[str, np.ndarray], rtol: float
+) -> tuple[float, float, float, bool]:
+    """The rate of the fastest small unit, its size, when any one is large; if one is.
+
+    The last is whether units grow that are no longer small.
+    """
+    rate, size = part["rate"], part["size"]
+    small = np.where(size < SMALL, rate, 0.0)
+    fastest = int(np.argmax(small))
+    ways = np.maximum(-np.log(np.maximum(size, 1e-300)), 1.0)
+    least = max(NOISE[0], NOISE[1] * rtol) * part["pulled"]
+    changes = np.where(rate > least, ways / np.maximum(rate, 1e-300), np.inf)
+    moves = bool(np.any(rate > np.maximum(small, least)))
+    return float(small[fastest]), float(size[fastest]), float(np.min(changes)), moves
+
+
+def _eigenvectors(
+    matrix: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Eigenvalues, eigenvectors and their dual basis, units of like size together.
 
     Small units do not move large ones, to first order: the matrix is block triangular,
@@ -183,7 +215,7 @@ def way_to(until: Until, field: Field, carry: Carry) -> float:
 
     Of a radius that grows as it does: infinite if no level of it is asked for.
     """
-    size = np.linalg.norm(np.asarray(carry.point))
+    size = float(np.linalg.norm(np.asarray(carry.point)))
     growth = float(carry.point @ carry.gradient) / size**2 if field.polar else 0.0
     goals = [until.log_radius]
     if until.log_margin_scale is not None:

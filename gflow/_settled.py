@@ -161,7 +161,27 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     # Kinks that depend on each other have no multipliers of their own.
     known = jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(s))
     right = ~jnp.any(amiss) & fits & known
-    count = jnp.sum(amiss)
+    new = _next_guess(guess, on, amiss, wrong, left, back, attracts, numbers, fits)
+    return new, Settled(gates, point, right)
+
+
+def _next_guess(
+    guess: _Guess, on, amiss, wrong, left, back, attracts, numbers, fits
+) -> _Guess:
+    """What to try after a guess, by what was wrong with it.
+
+    Args:
+        guess: What was tried.
+        on: The gates that came of it.
+        amiss: The kinks that were wrong.
+        wrong: Those of them on the wrong side of their gate. Of those in `numbers`
+        left: the ones that are slid along and must be left,
+        back: the ones that were left and are led back,
+        attracts: the ones to which both sides lead.
+        numbers: Of the kinks held.
+        fits: Whether there was room for all.
+    """
+    like, count = guess.on, jnp.sum(amiss)
     better = count < guess.fewest
     alone = ~better & (guess.patience == 0)
     taken = jax.lax.cond(alone, lambda: _last(amiss), lambda: amiss)
@@ -171,7 +191,7 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     slides = (guess.slides & ~marked(like, numbers, left)) | again
     slides = slides | marked(like, numbers, back & attracts)
     flips = (wrong & ~guess.changed) | marked(like, numbers, back & ~attracts)
-    new = _Guess(
+    return _Guess(
         on=(on ^ flips) & ~slides,
         slides=slides,
         held=guess.held | again,
@@ -180,7 +200,6 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
         patience=jnp.where(better, PATIENCE, jnp.maximum(guess.patience - 1, 0)),
         fits=fits,
     )
-    return new, Settled(gates, point, right)
 
 
 def _last(some: Bool[Array, "samples kinks"]) -> Bool[Array, "samples kinks"]:

@@ -76,9 +76,10 @@ def with_slides(
 
 def recorded(field: PyTree, point: Float[Array, " weights"]) -> Gates:
     """The gates at a point; off where $u = 0$. None is slid along."""
+    samples, kinks = field.gates.on.shape
     return eqx.tree_at(
         lambda gates: gates.on,
-        no_gates(*field.gates.on.shape, field.blocks),
+        no_gates(samples, kinks, field.blocks),
         compiled(_signs)(field, point),
     )
 

@@ -47,9 +47,8 @@ def solve(
 
     A homogeneous network moves in polar coordinates, so that weights of norm 1e-100 and
     log-times of 1e300 are as good as any; others, and all under the square loss, in
-    weight space. Each unit is followed relative to its own size. The last sample lies
-    exactly on the level of `until` that was met (`converged` apart). Ctrl-C returns
-    what was computed.
+    weight space. The last sample lies exactly on the level of `until` that was met
+    (`converged` apart). Ctrl-C returns what was computed.
 
     Args:
         flow: Data and loss.
@@ -60,10 +59,9 @@ def solve(
             root mean square over units, and of all weights together.
         atol: Absolute tolerance of a unit, against all weights: units smaller than
             `atol / rtol` of the network are not resolved. By default all are.
-        clock: What `tau` counts, one of `gflow.clocks`. The curve and the steps are the
-            same: these follow a clock of their own, in which the fastest growth is
-            exponential. By default `Polar()` for homogeneous networks, else `Loss()`;
-            for the square loss `LogTime()`.
+        clock: What `tau` counts, one of `gflow.clocks`; the steps have a clock of their
+            own, in which the fastest growth is exponential. By default `Polar()` for
+            homogeneous networks, else `Loss()`; for the square loss `LogTime()`.
         solver: `Switching()` by default, or any adaptive Diffrax solver.
         max_steps: The most steps to try, rejected ones counted.
         save: What to keep, in place of every accepted step.
@@ -82,32 +80,10 @@ def solve(
     Example:
         `gflow.solve(flow, network, until=gflow.Until(log_t=1e9))`
     """
-    began = time.perf_counter()
+    began, shown = time.perf_counter(), meter(progress)
     require_concrete((flow, network), "gflow.solve")
     path = None if checkpoint is None else _new_file(Path(checkpoint))
-    shown = meter(progress)
-    _check(flow, until, save, rtol=rtol, max_steps=max_steps)
-    _check_atol(atol)
-    solver = prepare(Switching() if solver is None else solver, rtol)
-    field, degree = choose_field(flow, network, clock)
-    carry, start = compiled(_loop.begin)(
-        field, solver, controller(rtol), tolerance(rtol, atol),
-        *start_of(field, network),
-    )  # fmt: skip
-    start = jax.tree.map(np.asarray, start)
-    _ahead(until, degree, start)
-    if not np.all(np.isfinite(carry.length)):
-        raise ValueError(
-            "`network` must have finite outputs and derivatives on all of `x`, but has "
-            "not. Check it for divisions, roots and logarithms."
-        )
-    run = Run(
-        field=field, degree=degree, until=until, rtol=rtol, atol=atol, solver=solver,
-        max_steps=max_steps, save=save, weights=_tree.vector(network), start=start,
-        carry=carry,
-    )  # fmt: skip
-    if field.kinks.count > 0:
-        run.note_gates(0.0, np.packbits(np.asarray(carry.gates.on)))
+    run = _new_run(flow, network, until, rtol, atol, clock, solver, max_steps, save)
     if path is not None:
         _try_to_write(path, run)
     run.compile_seconds = time.perf_counter() - began
@@ -167,14 +143,46 @@ def resume(
         max_steps=run.max_steps,
     )  # fmt: skip
     if until is not None and until != run.until:
-        now = run.start
-        if run.steps:
-            now = jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
-        _ahead(until, run.degree, now)
-        run.until = until
-        running = jnp.full((), _attempt.RUNNING, int)  # strong: else it recompiles
-        run.carry = eqx.tree_at(lambda c: c.status, run.carry, running)
+        _prolong(run, until)
     return drive(run, path, shown, throw)
+
+
+def _new_run(flow, network, until, rtol, atol, clock, solver, max_steps, save) -> Run:
+    """A solve before its first step, its arguments checked."""
+    _check(flow, until, save, rtol=rtol, max_steps=max_steps)
+    _check_atol(atol)
+    solver = prepare(Switching() if solver is None else solver, rtol)
+    field, degree = choose_field(flow, network, clock)
+    carry, start = compiled(_loop.begin)(
+        field, solver, controller(rtol), tolerance(rtol, atol),
+        *start_of(field, network),
+    )  # fmt: skip
+    start = jax.tree.map(np.asarray, start)
+    _ahead(until, degree, start)
+    if not np.all(np.isfinite(carry.length)):
+        raise ValueError(
+            "`network` must have finite outputs and derivatives on all of `x`, but has "
+            "not. Check it for divisions, roots and logarithms."
+        )
+    run = Run(
+        field=field, degree=degree, until=until, rtol=rtol, atol=atol, solver=solver,
+        max_steps=max_steps, save=save, weights=_tree.vector(network), start=start,
+        carry=carry,
+    )  # fmt: skip
+    if field.kinks.count > 0:
+        run.note_gates(0.0, np.packbits(np.asarray(carry.gates.on)))
+    return run
+
+
+def _prolong(run: Run, until: Until) -> None:
+    """Set another end, which must lie ahead."""
+    now = run.start
+    if run.steps:
+        now = jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
+    _ahead(until, run.degree, now)
+    run.until = until
+    running = jnp.full((), _attempt.RUNNING, int)  # strong: else it recompiles
+    run.carry = eqx.tree_at(lambda c: c.status, run.carry, running)
 
 
 def _new_file(path: Path) -> Path:

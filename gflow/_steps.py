@@ -11,7 +11,7 @@ from ._field import Field, two_norm
 from ._frame import Frame
 from ._log_time import StepScalars
 from ._places import fractions_at
-from ._types import Scalar
+from ._types import AnyArray, Scalar
 from .clocks import Speeds
 
 
@@ -41,17 +41,17 @@ class Steps(eqx.Module):
         weights: The weights $q$ at the quarters.
     """
 
-    nodes: Float[Array, "steps 4 weights"]
-    rates: Float[Array, "steps weights"]
-    growth: Float[Array, " steps"]
+    nodes: Float[AnyArray, "steps 4 weights"]
+    rates: Float[AnyArray, "steps weights"]
+    growth: Float[AnyArray, " steps"]
     scalars: StepScalars
-    tau: Float[Array, " steps"]
-    log_t: Float[Array, " steps"]
-    log_radius: Float[Array, " steps"]
-    log_loss: Float[Array, " steps"]
-    weights: Float[Array, "steps 4 samples"]
+    tau: Float[AnyArray, " steps"]
+    log_t: Float[AnyArray, " steps"]
+    log_radius: Float[AnyArray, " steps"]
+    log_loss: Float[AnyArray, " steps"]
+    weights: Float[AnyArray, "steps 4 samples"]
 
-    def ends(self) -> Float[Array, "steps weights+1"]:
+    def ends(self) -> Float[AnyArray, "steps weights+1"]:
         """Direction and log-radius at the end of each step."""
         point = np.exp(self.rates) * self.nodes[:, -1]
         direction = point / np.linalg.norm(point, axis=1, keepdims=True)
@@ -61,11 +61,11 @@ class Steps(eqx.Module):
 class Sample(eqx.Module):
     """One point of a curve."""
 
-    tau: Scalar
-    log_t: Scalar
-    point: Float[Array, " weights+1"]
-    log_loss: Scalar
-    weights: Float[Array, " samples"]
+    tau: Float[AnyArray, "*times"]
+    log_t: Float[AnyArray, "*times"]
+    point: Float[AnyArray, "*times weights+1"]
+    log_loss: Float[AnyArray, "*times"]
+    weights: Float[AnyArray, "*times samples"]
 
 
 def record(

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +82,25 @@ def sweep(
     require_concrete(list(over.values()), "gflow.sweep")
     store = _extras.netcdf().SweepStore(over, until, options, path)
     members = list(itertools.product(*(range(len(axis)) for axis in over.values())))
-    todo = [
-        member
-        for member in members
-        if store.result(member) in ("", *((FAILED,) if retry else ()))
-    ]
+    again = ("", FAILED) if retry else ("",)
+    todo = [member for member in members if store.result(member) in again]
     line = _Line(len(members), len(members) - len(todo), progress)
+    task = partial(_task, make, over, until, record, options)
+    _fill(store, line, executor, todo, task)
+    return store.dataset
 
-    def task(member) -> tuple:
-        values = {n: axis[k] for (n, axis), k in zip(over.items(), member, strict=True)}
-        return make, values, until, record, options, jax.config.read("jax_enable_x64")
 
+def _task(make, over, until, record, options, member) -> tuple:
+    """What `follow` asks for to solve one member."""
+    values = {n: axis[k] for (n, axis), k in zip(over.items(), member, strict=True)}
+    return make, values, until, record, options, jax.config.read("jax_enable_x64")
+
+
+def _fill(store, line: "_Line", executor, members, task) -> None:
+    """Keep what comes, on disk too every so often, until all is there, or Ctrl-C."""
     written = time.monotonic()
     try:
-        for member, outcome in _run(executor, todo, task):
+        for member, outcome in _run(executor, members, task):
             store.add(member, outcome)
             line.update(outcome)
             if time.monotonic() - written > WRITE_SECONDS:
@@ -105,7 +111,6 @@ def sweep(
     finally:
         store.write()
         line.close()
-    return store.dataset
 
 
 def _run(executor, members, task) -> Iterator[tuple[tuple[int, ...], Outcome]]:

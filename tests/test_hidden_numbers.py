@@ -11,7 +11,7 @@ from gflow import (
     _arrival,
     _attempt,
     _drive,
-    _frame,
+    _framing,
     _modes,
     _paces,
     _rest,
@@ -26,8 +26,8 @@ from benchmarks import any_start
 LOSSES = (0.6, 0.43, 0.1)
 VARIATIONS = {
     "rest": [
-        (_frame, "REST", (3e-6, 1e-14)), (_arrival, "WAKE", (3e-4, 1e-13)),
-        (_frame, "SLOW", 3e2), (_frame, "LARGE", 3e-3),
+        (_framing, "REST", (3e-6, 1e-14)), (_arrival, "WAKE", (3e-4, 1e-13)),
+        (_framing, "SLOW", 3e2), (_framing, "LARGE", 3e-3),
     ],
     "frames": [
         (_paces, "DECAY", 0.7), (_paces, "ALIKE", 3e-3), (_paces, "FASTEST", 0.3),

@@ -2,8 +2,9 @@
 
 import ast
 import contextlib
-import importlib
+import importlib.util
 import inspect
+import json
 import pathlib
 import re
 import subprocess
@@ -44,6 +45,7 @@ ROOMS: tuple[str, ...] = (
         "_lack",
         "_paces",
         "_frame",
+        "_framing",
         "_clock",
         "_log_time",
         "_places",
@@ -70,6 +72,7 @@ ROOMS: tuple[str, ...] = (
         "_arrival",
         "_watch",
         "_unseen",
+        "_trial",
         "_attempt",
         "_loop",
         "_turns",
@@ -96,7 +99,7 @@ ROOMS: tuple[str, ...] = (
 )
 # Walls: imports that run downhill and are wrong all the same.
 WALLS = {
-    "descent": "_frame _solvers _loop _run _drive _solve",
+    "descent": "_frame _framing _solvers _loop _run _drive _solve",
     "reference": "_flow _solvers _trajectory _loop _run _drive _solve descent",
     **dict.fromkeys(
         ("margins", "layers", "paths", "kkt", "neurons", "kernels", "kl"),
@@ -111,6 +114,15 @@ DOORS |= {"import_module": "_extras"}
 # `import gflow` must not need what these need.
 APART = ("_netcdf", "plot")
 LONGEST = 300  # lines
+LONGEST_FUNCTION = 60  # docstring included
+# Files and functions that are longer: yet to be split.
+YET_TO_BE_SPLIT = ("_dual.py: solve_weights", "sample_space.py: _iterate")
+# Files and rules that the type checker still minds: yet to be mended.
+YET_TO_BE_MENDED = (
+    ("_dual.py", "reportGeneralTypeIssues"),
+    ("_newton.py", "reportOptionalSubscript"),
+    ("sample_space.py", "reportArgumentType"),
+)
 
 PATHS = sorted(ROOT.rglob("*.py"))
 each_file = pytest.mark.parametrize(
@@ -189,6 +201,36 @@ def test_imports_stand_at_the_top(path):
 def test_a_file_holds_one_idea(path):
     lines = len(path.read_text().splitlines())
     assert lines <= LONGEST, f"{lines} lines: split it by idea."
+
+
+@each_file
+def test_a_function_fits_a_screen(path):
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    long = {
+        f"{path.name}: {node.name}"
+        for node in functions
+        if node.end_lineno - node.lineno >= LONGEST_FUNCTION
+    }
+    here = {name for name in YET_TO_BE_SPLIT if name.startswith(f"{path.name}:")}
+    assert not long - here, f"Over {LONGEST_FUNCTION} lines: split it by idea."
+    assert not here - long, "It is split: take it off the list."
+
+
+def test_types_hold():
+    if importlib.util.find_spec("basedpyright") is None:
+        pytest.skip("basedpyright is not installed.")
+    command = [sys.executable, "-m", "basedpyright", "--outputjson"]
+    command += ["--pythonpath", sys.executable, str(ROOT)]
+    told = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True)
+    errors = {
+        (pathlib.Path(error["file"]).name, error.get("rule")): error["message"]
+        for error in json.loads(told.stdout)["generalDiagnostics"]
+    }
+    assert not errors.keys() - {*YET_TO_BE_MENDED}, errors
 
 
 @each_file

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from curves import curve, distance, problem
 from gflow._arrival import arrive
-from gflow._attempt import TERM
 from gflow._field import Field, start_of
-from gflow._frame import make_frame
+from gflow._framing import make_frame
 from gflow._steps import FRACTIONS, record
+from gflow._trial import TERM
 
 
 RTOL = 1e-6

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gflow._field import Field, start_of
-from gflow._frame import make_frame
+from gflow._framing import make_frame
 from gflow._solvers._model import curved_model, flat_model
 
 

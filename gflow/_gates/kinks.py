@@ -78,7 +78,7 @@ def _key(closed: ClosedJaxpr, values: list[Array]) -> bytes:
     """All that the kinks of a function depend on."""
     digest = hashlib.sha256(str(closed).encode())
     for value in (*closed.consts, *values):
-        is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+        is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
         plain = jax.random.key_data(value) if is_key else value
         digest.update(np.asarray(plain).tobytes())
     return digest.digest()

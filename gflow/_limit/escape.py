@@ -59,4 +59,5 @@ def first_large(past, log_rates, velocity, rates):
     late = 1.0
     while excess(late) < 0:
         late *= 2
-    return float(scipy.optimize.brentq(lambda s: max(excess(s), -1e3), 0.0, late))
+    place = scipy.optimize.brentq(lambda s: max(excess(s), -1e3), 0.0, late)
+    return float(np.asarray(place))

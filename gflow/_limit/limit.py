@@ -1,26 +1,27 @@
 """Where a curve ends, and how one knows."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float64, Int, PyTree
+from jaxtyping import Float64, Int
 
 from .. import _tree
 from .._checks import require_concrete
 from .._curve import AbstractCurve, require_curve
 from .._field import Field
-from .._point import Point
 from .active import stationary
+from .answer import certificate, point_at, stability, undecided
 from .drift import drift_of
 from .kinks import Crossings, any_wrong, crossings, of_samples
 from .model import Model
 from .newton import Root
-from .outlook import ON_MARGIN, Outlook, outlook
+from .outlook import ON_MARGIN, outlook
 from .residuals import Residuals, residuals
 from .restricted import Restricted, restricted
-from .result import Certificate, Limit, Stability, Verdict
+from .result import Limit, Verdict
 from .verdict import judge
 
 
@@ -88,87 +89,82 @@ def limit(
         Networks", arXiv:1906.05890, for the conditions. Nocedal and Wright (2006),
         "Numerical Optimization", chapter 12, for those of second order.
     """
+    _check(curve, tolerance, reach)
+    end = end_of(curve)
+    early = end.undecided()
+    if early is not None:
+        return undecided(curve, *early)
+    within, root = search(end, max_steps, max_repairs)
+    return judged(curve, end, within, root, tolerance, reach, max_steps)
+
+
+def _check(curve: AbstractCurve, tolerance: float, reach: float) -> None:
     for name, value in (("tolerance", tolerance), ("reach", reach)):
         if not value > 0:
             raise ValueError(f"`{name}` must be positive, but is {value}.")
     require_concrete(curve, "gflow.limit")
     require_curve(curve)
-    flow = curve.flow
-    if curve.degree is None or flow.kind == "targets":
+    if curve.degree is None or curve.flow.kind == "targets":
         raise ValueError(
             "`curve` must be that of a homogeneous network that classifies: "
             "without a degree, or under the square loss, there is no normalized margin."
         )
-    field, degree = curve.field, float(curve.degree)
-    theta, network = end_of(curve)
-    margins = np.asarray(flow.margins(network))
-    turned = any_wrong(field, theta)
-    scale = degree * float(curve.log_radius[-1])  # log R
-    weights = weights_at_end(curve, field, margins)
+
+
+class End(NamedTuple):
+    """The end of a curve.
+
+    Attributes:
+        field: The flow there.
+        degree: Of the network.
+        theta: The direction, of norm one.
+        margins: There.
+        weights: The dual weights.
+        slides: The numbers of the kinks that are slid along.
+    """
+
+    field: Field
+    degree: float
+    theta: Float64[np.ndarray, " weights"]
+    margins: Float64[np.ndarray, " margins"]
+    weights: Float64[np.ndarray, " margins"]
+    slides: Int[np.ndarray, " kinks"]
+
+    @property
+    def margin(self) -> float:
+        """The smallest of the margins."""
+        return float(np.min(self.margins))
+
+    def undecided(self) -> tuple[Verdict, str] | None:
+        """Why no limit can be looked for from here, if there is a reason."""
+        if self.margin <= 0:
+            return Verdict.NOT_YET, (
+                f"{np.sum(self.margins <= 0)} of {len(self.margins)} margins are not "
+                "positive at the end of the curve: the samples are not fitted."
+            )
+        if any_wrong(self.field, self.theta):
+            return Verdict.NOT_SHOWN, CUT
+        if self.slides.size > 0 and not self.field.straight:
+            return Verdict.NOT_SHOWN, BEHIND.format(self.slides.size)
+        return None
+
+
+def end_of(curve: AbstractCurve) -> End:
+    """Where a curve ends that has a degree."""
+    assert curve.degree is not None
+    leaves = jax.tree.leaves(_tree.parameters(curve.direction))
+    theta = np.concatenate([np.ravel(np.asarray(leaf)[-1]) for leaf in leaves])
+    theta = theta / np.linalg.norm(theta)
+    field = curve.field
+    margins = np.asarray(curve.flow.margins(field.network(jnp.asarray(theta))))
     slides = np.asarray(field.gates.slides)
-    slides = slides[slides >= 0]
-    end = float(np.min(margins))
-    if end <= 0:
-        return undecided(curve, Verdict.NOT_YET, unfitted(margins))
-    if turned or (slides.size > 0 and not field.straight):
-        why = CUT if turned else BEHIND.format(slides.size)
-        return undecided(curve, Verdict.NOT_SHOWN, why)
-    within, root = search(field, theta, weights, slides, end, max_steps, max_repairs)
-    model, start = Model(within, end), np.asarray(within.narrow(theta))
-    view = outlook(model, start, weights, root, degree, reach, max_steps)
-    found = residuals(model, view.theta, view.multipliers, degree)
-    point, growing = np.asarray(within.wide(found.theta)), within.wide(view.vectors.T)
-    direction = field.network(jnp.asarray(point))
-    carrying = np.union1d(found.active, np.flatnonzero(found.multipliers > 0))
-    kinks = crossings(
-        within.field, point, found.multipliers, carrying, np.asarray(growing), degree
-    )
-    found = with_kinks(found, kinks, np.asarray(flow.margins(direction)), degree)
-    verdict, reasons = judge(view, found, kinks, drift_of(curve), end, tolerance, reach)
-    rates, directions = view.exponents * degree * found.margin, field.network(growing)
-    return Limit(
-        verdict=verdict,
-        reasons=tuple(reasons),
-        point=point_at(curve, direction, found.multipliers),
-        margin=found.margin,
-        distance=view.distance,
-        certificate=certificate(found, kinks),
-        stability=stability(
-            view, verdict, rates, directions, scale + math.log(found.margin), degree
-        ),
-    )
-
-
-def certificate(found: Residuals, kinks: Crossings) -> Certificate:
-    """What residuals and kinks say."""
-    return Certificate(
-        active=found.active,
-        multipliers=found.multipliers,
-        stationarity=found.stationarity,
-        infeasibility=found.infeasibility,
-        slack=found.slack,
-        slack_sum=found.slack_sum,
-        gap=found.gap,
-        slides=kinks.slides,
-        gates=kinks.gates,
-    )
-
-
-def stability(
-    view: Outlook, verdict: Verdict, rates, directions, log_log_t: float, degree: float
-) -> Stability:
-    """What an outlook says."""
-    waits = {Verdict.LOCAL_MAXIMUM: math.inf, Verdict.FIRST_ORDER: math.nan}
-    # In log r, of which log R is L times.
-    wait = degree * waits.get(verdict, view.wait)
-    return Stability(
-        rates=rates,
-        directions=directions,
-        unstable=view.unstable,
-        neutral=view.neutral,
-        amplitude=view.amplitude,
-        log_log_t=log_log_t,
-        log_log_t_escape=log_log_t + wait,
+    return End(
+        field=field,
+        degree=float(curve.degree),
+        theta=theta,
+        margins=margins,
+        weights=weights_at_end(curve, field, margins),
+        slides=slides[slides >= 0],
     )
 
 
@@ -177,27 +173,20 @@ def weights_at_end(curve: AbstractCurve, field: Field, margins):
     weights = np.array(curve.weights[-1])
     if np.all(np.isfinite(weights)):
         return weights
-    seen = np.ones(margins.shape, bool)
+    seen = jnp.ones(margins.shape, bool)
     return np.array(field.dual_weights(margins, curve.log_radius[-1], seen))
 
 
-def search(
-    field: Field,
-    theta: Float64[np.ndarray, " weights"],
-    weights: Float64[np.ndarray, " margins"],
-    slides: Int[np.ndarray, " kinks"],
-    unit: float,
-    max_steps: int,
-    max_repairs: int,
-) -> tuple[Restricted, Root]:
+def search(end: End, max_steps: int, max_repairs: int) -> tuple[Restricted, Root]:
     """A stationary direction on the kinks of those samples that are active there.
 
     Kinks of other samples that the flow slides along hold nothing in the limit.
     """
+    field, theta, slides = end.field, end.theta, end.slides
     while True:
         within = restricted(field, theta, slides)
-        model, start = Model(within, unit), np.asarray(within.narrow(theta))
-        root = stationary(model, start, weights, max_steps, max_repairs)
+        model, start = Model(within, end.margin), np.asarray(within.narrow(theta))
+        root = stationary(model, start, end.weights, max_steps, max_repairs)
         margins, _ = model.jacobian(root.theta)
         active = (root.multipliers > 0) | (margins < 1 + ON_MARGIN)
         samples = of_samples(field, np.flatnonzero(active))
@@ -205,6 +194,44 @@ def search(
         if np.all(holds) or not root.converged:
             return within, root
         theta, slides = np.asarray(within.wide(root.theta)), slides[holds]
+
+
+def judged(
+    curve: AbstractCurve,
+    end: End,
+    within: Restricted,
+    root: Root,
+    tolerance: float,
+    reach: float,
+    max_steps: int,
+) -> Limit:
+    """What is known once a root was looked for, on the kinks that were kept to."""
+    degree, model = end.degree, Model(within, end.margin)
+    start = np.asarray(within.narrow(end.theta))
+    view = outlook(model, start, end.weights, root, degree, reach, max_steps)
+    found = residuals(model, view.theta, view.multipliers, degree)
+    point, growing = np.asarray(within.wide(found.theta)), within.wide(view.vectors.T)
+    direction = end.field.network(jnp.asarray(point))
+    carrying = np.union1d(found.active, np.flatnonzero(found.multipliers > 0))
+    kinks = crossings(
+        within.field, point, found.multipliers, carrying, np.asarray(growing), degree
+    )
+    found = with_kinks(found, kinks, np.asarray(curve.flow.margins(direction)), degree)
+    verdict, reasons = judge(
+        view, found, kinks, drift_of(curve), end.margin, tolerance, reach
+    )
+    rates, ways = view.exponents * degree * found.margin, end.field.network(growing)
+    log_scale = degree * float(curve.log_radius[-1])  # log R
+    log_log_t = log_scale + math.log(found.margin)
+    return Limit(
+        verdict=verdict,
+        reasons=tuple(reasons),
+        point=point_at(curve, direction, found.multipliers),
+        margin=found.margin,
+        distance=view.distance,
+        certificate=certificate(found, kinks),
+        stability=stability(view, verdict, rates, ways, log_log_t, degree),
+    )
 
 
 def with_kinks(found: Residuals, kinks: Crossings, margins, degree) -> Residuals:
@@ -215,53 +242,4 @@ def with_kinks(found: Residuals, kinks: Crossings, margins, degree) -> Residuals
         stationarity=max(found.stationarity, length * kinks.residual),
         drift=max(found.drift, kinks.residual),
         infeasibility=max(found.infeasibility, behind),
-    )
-
-
-def end_of(curve: AbstractCurve):
-    """The last direction, as a vector and as a network."""
-    leaves = jax.tree.leaves(_tree.parameters(curve.direction))
-    theta = np.concatenate([np.ravel(np.asarray(leaf)[-1]) for leaf in leaves])
-    theta = theta / np.linalg.norm(theta)
-    return theta, curve.field.network(jnp.asarray(theta))
-
-
-def unfitted(margins) -> str:
-    """That there is no positive margin yet."""
-    return (
-        f"{np.sum(margins <= 0)} of {len(margins)} margins are not positive at the end "
-        "of the curve: the samples are not fitted."
-    )
-
-
-def undecided(curve, verdict: Verdict, reason: str) -> Limit:
-    """The answer where nothing but the margin at the end is known."""
-    nan, last = math.nan, curve[-1]
-    margins = np.asarray(last.flow.margins(last.direction))
-    unknown = np.full(len(margins), nan)
-    none = jax.tree.map(lambda leaf: leaf[:0], _tree.parameters(curve.direction))
-    return Limit(
-        verdict=verdict,
-        reasons=(reason,),
-        point=point_at(curve, last.direction, unknown),
-        margin=float(np.min(margins)),
-        distance=nan,
-        certificate=Certificate(
-            np.array([], int), unknown, nan, nan, nan, nan, nan,
-            np.array([], int), np.array([]),
-        ),
-        stability=Stability(np.array([]), none, 0, 0, nan, nan, nan),
-    )  # fmt: skip
-
-
-def point_at(curve: AbstractCurve, direction: PyTree, multipliers) -> Point:
-    """A direction as a point of norm one, with the weights that these give it."""
-    return Point(
-        curve.flow,
-        direction,
-        jnp.zeros(()),
-        jnp.asarray(math.nan),
-        curve.flow.log_loss(direction),
-        jnp.asarray(multipliers / np.sum(multipliers)),
-        degree=curve.degree,
     )

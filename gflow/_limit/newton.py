@@ -22,9 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from scipy.sparse.linalg import LinearOperator, lsmr
+from scipy.sparse.linalg import lsmr
 
 from .model import Model
+from .operator import Symmetric
 
 
 LONGEST = 0.3  # of a step, in radians: beyond, the equations are other ones
@@ -107,19 +108,13 @@ def newton_step(model, theta, multipliers, factors, residuals, size):
         return vector - basis @ (basis.T @ vector)
 
     def curved(vector):
-        return along(matrix(along(np.ravel(vector))))
+        return along(matrix(along(vector)))
 
     across = basis @ np.linalg.solve(triangle.T, gap)
-    operator = LinearOperator(
-        (theta.size, theta.size),
-        matvec=curved,
-        rmatvec=curved,
-        dtype=np.dtype(float),
-    )
     target = -along(drift + matrix(across))
     accuracy = min(1e-2, max(1e-8, 0.1 * size))
     free = lsmr(
-        operator,
+        Symmetric(theta.size, curved),
         target,
         damp=DAMPING * np.sqrt(size),
         atol=accuracy,

@@ -17,6 +17,7 @@ from .._blocks import whole
 from .._directions import kink_rows
 from .._field import Field, Gates
 from .._filippov import groups, independent
+from .._types import AnyArray
 
 
 class Restricted(eqx.Module):
@@ -39,7 +40,7 @@ class Restricted(eqx.Module):
     weights: int = eqx.field(static=True)
 
     def wide(
-        self, points: Float[Array, "*times free"]
+        self, points: Float[AnyArray, "*times free"]
     ) -> Float[Array, "*times weights"]:
         r"""$\theta = B \phi$."""
         whole = jnp.zeros((*points.shape[:-1], self.weights))
@@ -48,7 +49,7 @@ class Restricted(eqx.Module):
         return whole.at[..., self.touched].set(inner)
 
     def narrow(
-        self, points: Float[Array, "*times weights"]
+        self, points: Float[AnyArray, "*times weights"]
     ) -> Float[Array, "*times free"]:
         r"""$\phi = B^\top \theta$."""
         inner = points[..., self.touched] @ self.basis

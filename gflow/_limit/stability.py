@@ -18,9 +18,10 @@ derivative if the margins are of degree above two in them; its rate is $-L m$, d
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import eigsh
 
 from .model import Model
+from .operator import Symmetric
 
 
 MOST_DENSE = 800  # weights; above, only the largest rates are found
@@ -56,16 +57,16 @@ def largest(model, theta, multipliers, basis):
     """The largest rates alone, by Lanczos' method."""
 
     def matvec(vector):
-        vector = np.ravel(vector)
         normal = basis @ (basis.T @ vector)
         along = vector - normal
         bent = model.bend(theta, multipliers, along) - along
         return bent - basis @ (basis.T @ bent) - BEHIND * normal
 
-    size = theta.size
-    operator = LinearOperator((size, size), matvec=matvec, dtype=np.dtype(float))
-    start = np.random.default_rng(0).normal(size=size)
-    rates, vectors = eigsh(operator, k=KEPT, which="LA", tol=1e-8, v0=start)
+    start = np.random.default_rng(0).normal(size=theta.size)
+    rates, vectors = eigsh(
+        Symmetric(theta.size, matvec), k=KEPT, which="LA", v0=start,
+        tol=1e-8,  # pyright: ignore[reportArgumentType] (inferred from its default, 0)
+    )  # fmt: skip
     order = np.argsort(-rates)
     return rates[order], vectors[:, order]
 

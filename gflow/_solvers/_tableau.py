@@ -38,12 +38,15 @@ def stage_table(tableau: dfx.ButcherTableau, order: int) -> StageTable:
     the smallest are taken.
     """
     stages = tableau.num_stages
+    diagonal, guesses = tableau.a_diagonal, tableau.a_predictor
+    assert diagonal is not None, "Its stages are implicit."
+    assert guesses is not None, "They are guessed from those before."
     a, predictor = np.zeros((2, stages, stages))
     for i in range(1, stages):
         a[i, :i] = tableau.a_lower[i - 1]
-        predictor[i, :i] = tableau.a_predictor[i - 1]
-    gamma = float(tableau.a_diagonal[-1])
-    full = a + np.diag(tableau.a_diagonal)
+        predictor[i, :i] = guesses[i - 1]
+    gamma = float(diagonal[-1])
+    full = a + np.diag(diagonal)
     c = full.sum(axis=1)
     assert np.allclose(full @ c, c**2 / 2, atol=1e-12), "Stage order 2."
     assert np.allclose(full[-1], tableau.b_sol), "Stiffly accurate."

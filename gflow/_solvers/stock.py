@@ -1,6 +1,7 @@
 """Diffrax's own solvers on the polar field."""
 
 import dataclasses
+from typing import TypeGuard
 
 import diffrax as dfx
 import equinox as eqx
@@ -16,7 +17,9 @@ STAGE_FRACTION = 1e-2
 """How far below `rtol` the stages of an implicit step are solved."""
 
 
-def is_own(solver: dfx.AbstractAdaptiveSolver) -> bool:
+def is_own(
+    solver: dfx.AbstractAdaptiveSolver,
+) -> TypeGuard[AbstractSampleSpaceSolver | Switching]:
     """Whether its steps begin and end with dual weights and slopes."""
     return isinstance(solver, AbstractSampleSpaceSolver | Switching)
 
@@ -46,7 +49,11 @@ def prepare(
     if isinstance(solver, dfx.AbstractImplicitSolver) and isinstance(
         solver.root_finder, dfx.VeryChord
     ):
-        newton = optx.Newton(rtol=tolerance, atol=tolerance)
+        newton = eqx.tree_at(
+            lambda finder: (finder.rtol, finder.atol),
+            optx.Newton(rtol=STAGE_FRACTION, atol=STAGE_FRACTION),
+            (tolerance, tolerance),
+        )
         return dataclasses.replace(solver, root_finder=newton, root_find_max_steps=20)
     return solver
 
@@ -57,5 +64,7 @@ def gradients_per_attempt(solver: dfx.AbstractAdaptiveSolver) -> float:
     NaN for implicit solvers of Diffrax, which do not say how often they iterate.
     """
     if isinstance(solver, dfx.AbstractERK):
-        return float(len(solver.tableau.b_sol))
+        tableau = solver.tableau
+        assert isinstance(tableau, dfx.ButcherTableau), "Only additive ones have two."
+        return float(len(tableau.b_sol))
     return float("nan")

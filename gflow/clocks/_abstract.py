@@ -10,9 +10,9 @@ import abc
 from collections.abc import Callable
 
 import equinox as eqx
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from .._types import Scalar
+from .._types import AnyArray, Scalar
 
 
 class Speeds(eqx.Module):
@@ -47,10 +47,10 @@ class AbstractClock(eqx.Module):
     @abc.abstractmethod
     def tau_after(
         self,
-        tau: Float[Array, "*shape"],
-        log_t: Float[Array, "*shape"],
-        log_elapsed: Float[Array, "*shape"],
-    ) -> Float[Array, "*shape"]:
+        tau: Float[AnyArray, "*shape"],
+        log_t: Float[AnyArray, "*shape"],
+        log_elapsed: Float[AnyArray, "*shape"],
+    ) -> Float[AnyArray, "*shape"]:
         r"""The clock at time `log_t`.
 
         Args:
@@ -60,7 +60,9 @@ class AbstractClock(eqx.Module):
         """
 
     @abc.abstractmethod
-    def log_t_at(self, tau: Float[Array, "*shape"]) -> Float[Array, "*shape"] | None:
+    def log_t_at(
+        self, tau: Float[AnyArray, "*shape"]
+    ) -> Float[AnyArray, "*shape"] | None:
         """The logarithm of time at `tau`; `None` if it depends on the curve."""
 
 
@@ -92,7 +94,7 @@ class AbstractTimeClock(AbstractClock):
     """
 
     @abc.abstractmethod
-    def tau_of(self, log_t: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def tau_of(self, log_t: Float[AnyArray, "*shape"]) -> Float[AnyArray, "*shape"]:
         """The clock at this logarithm of time."""
 
     def log_rate(self, speeds):

@@ -76,6 +76,27 @@ def descend(
     compile_seconds = time.perf_counter() - began
 
     began = time.perf_counter()
+    place, spent, kept = _sampled(flow, method, degree, place, start, counts)
+    run_seconds = time.perf_counter() - began
+    stats = {
+        "steps": int(place.steps),
+        "rejected": spent[-1] - int(place.steps),
+        "gradients": spent[-1],
+        "compile_seconds": compile_seconds,
+        "run_seconds": run_seconds,
+    }
+    return _curve(flow, network, degree, spent, kept, stats)
+
+
+def _sampled(
+    flow: GradientFlow,
+    method: AbstractDescentMethod,
+    degree: float | None,
+    place: Place,
+    start: _Sample,
+    counts: Int[np.ndarray, " samples"],
+) -> tuple[Place, list[int], list[_Sample]]:
+    """The last place, the gradients spent, and the samples there; until it diverges."""
     spent, kept = [0], [start]
     for count in counts:
         if not math.isfinite(kept[-1].log_loss):
@@ -85,14 +106,11 @@ def descend(
         spent.append(int(count))
         # To the host: on the device the list would be stacked leaf by leaf.
         kept.append(jax.tree.map(np.asarray, here))
-    run_seconds = time.perf_counter() - began
-    stats = {
-        "steps": int(place.steps),
-        "rejected": spent[-1] - int(place.steps),
-        "gradients": spent[-1],
-        "compile_seconds": compile_seconds,
-        "run_seconds": run_seconds,
-    }
+    return place, spent, kept
+
+
+def _curve(flow, network, degree, spent: list[int], kept: list[_Sample], stats):
+    """The samples as one curve."""
     stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *kept)
     structure = _tree.partition(network)[1]
     return Descent(  # pyright: ignore[reportCallIssue]

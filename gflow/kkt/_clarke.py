@@ -2,7 +2,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, Float64, PyTree
 
 from .. import _tree
 from .._checks import require_concrete
@@ -56,23 +56,13 @@ def clarke(point: Point, within: float, active_tol: float | None = None) -> KKTR
     if not within >= 0:
         raise ValueError(f"`within` must not be negative, but is {within}.")
     checked_active_tol(active_tol)
-    flow, direction, degree = point.flow, point.direction, point.degree
-    margins = np.asarray(_margins(flow, direction))
+    margins = np.asarray(_margins(point.flow, point.direction))
     margin = np.min(margins)
     if not margin > 0:
         nan = jnp.array(np.nan)
         return KKTResidual(nan, nan, nan, jnp.full(margins.shape, np.nan))
-    slacks = (margins - margin) / margin
-    near = slacks <= within
-    samples = np.any(near.reshape(flow.samples, -1), axis=1)
-    ties = find_ties(flow, direction, point.known_kinks(), active_tol, samples)
-    each = np.tile(np.eye(flow.rivals), (flow.samples, 1, 1))
-    hulls = find_hulls(flow, direction, ties, samples, each)
-    asked = near.reshape(flow.samples, -1)[samples].ravel()
-    theta = np.asarray(ravel_pytree(_tree.parameters(direction))[0])
-    chosen = [hull for hull, ask in zip(hulls, asked, strict=True) if ask]
-    scaled = np.zeros(margins.shape)
-    scaled[near], rest = nearest_in_cone(theta, chosen)
+    slacks, degree = (margins - margin) / margin, point.degree
+    scaled, rest = _multipliers(point, slacks <= within, active_tol)
     multipliers = margin ** (1 - 2 / degree) * scaled
     return KKTResidual(
         stationarity=jnp.asarray(margin ** (-1 / degree) * np.linalg.norm(rest)),
@@ -80,6 +70,24 @@ def clarke(point: Point, within: float, active_tol: float | None = None) -> KKTR
         slack_sum=jnp.asarray(np.sum(multipliers * slacks)),
         multipliers=jnp.asarray(multipliers),
     )
+
+
+def _multipliers(
+    point: Point, near: Bool[np.ndarray, " margins"], active_tol: float | None
+) -> tuple[Float64[np.ndarray, " margins"], Float64[np.ndarray, " weights"]]:
+    """Those of the margins that are near, for a direction of norm one, and the rest."""
+    flow, direction = point.flow, point.direction
+    each = near.reshape(flow.samples, -1)
+    samples = np.any(each, axis=1)
+    ties = find_ties(flow, direction, point.known_kinks(), active_tol, samples)
+    one_by_one = np.tile(np.eye(flow.rivals), (flow.samples, 1, 1))
+    hulls = find_hulls(flow, direction, ties, samples, one_by_one)
+    theta = np.asarray(ravel_pytree(_tree.parameters(direction))[0])
+    asked = each[samples].ravel()
+    chosen = [hull for hull, ask in zip(hulls, asked, strict=True) if ask]
+    scaled = np.zeros(near.shape)
+    scaled[near], rest = nearest_in_cone(theta, chosen)
+    return scaled, rest
 
 
 @eqx.filter_jit

@@ -100,6 +100,11 @@ def min_norm_subgradient(
     require_concrete(point, "gflow.kkt.min_norm_subgradient")
     require_margins(point)
     checked_active_tol(active_tol)
+    return _shortest(point, active_tol)
+
+
+def _shortest(point: Point, active_tol: float | None) -> MinNormSubgradient:
+    """The shortest sum of elements of the hulls of all samples."""
     flow, direction = point.flow, point.direction
     pull = _whole(point).reshape(flow.samples, flow.rivals)
     theta, unravel = ravel_pytree(_tree.parameters(direction))

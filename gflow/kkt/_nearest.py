@@ -59,10 +59,7 @@ def shortest_mixture(
     shares = np.zeros(len(part))
     shares[first] = 1.0
     if len(parts) > MANY:
-        guess = _approximate(origin, rows, part, first, spans)
-        guess = _settled(origin, rows, part, guess, int(np.argmax(guess)))
-        pair = (shares, guess)
-        shares = min(pair, key=lambda some: np.linalg.norm(origin + some @ rows))
+        shares = _warmed(origin, rows, part, first, spans, shares)
     stuck = np.zeros(len(part), bool)
     for _ in range(100 * len(part)):
         point = origin + shares @ rows
@@ -82,6 +79,14 @@ def shortest_mixture(
         f"The shortest of {len(part)} generalized gradients was not found: they are "
         "dependent to the last digits. Lower `active_tol`."
     )
+
+
+def _warmed(origin, rows, part, first, spans, shares) -> Float64[np.ndarray, " rows"]:
+    """Shares to start from: approximate ones, if they are better than these."""
+    guess = _approximate(origin, rows, part, first, spans)
+    guess = _settled(origin, rows, part, guess, int(np.argmax(guess)))
+    pair = (shares, guess)
+    return min(pair, key=lambda some: np.linalg.norm(origin + some @ rows))
 
 
 def _approximate(origin, rows, part, first, spans) -> Float64[np.ndarray, " rows"]:

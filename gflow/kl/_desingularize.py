@@ -54,13 +54,6 @@ def desingularize(
     bound holds if the power law does from there on. A run that ends near a saddle does
     not show it: its gap is that to the margin of the saddle.
 
-    At a limit where the margin is flat to order $k > 2$ the exponent is $1 - 1/k$, and
-    the direction moves like a power of $\log r$. If the slowest deviation decays like
-    $r^{-\sigma}$ it is $\min(1/2, \max(0, 1 - \sigma/L))$: with several active margins
-    the entropy of $q$ leaves a gap of the order $r^{-L}$, and moves the direction as
-    much. With a single one it is $1/2$ whatever $\sigma$ (derived). Where it is 0, the
-    weights $q$ lose their digits early, at $R$ of about `rtol` to the power $-1/2$.
-
     Args:
         curve: What `gflow.solve` returned, all steps or many samples.
         limit: Its limit, a certified one; fixes $a$ where the run ends early.
@@ -90,54 +83,67 @@ def desingularize(
     every = 1
     if isinstance(curve, Trajectory) and curve.steps is not None:
         every, curve = PARTS, curve.refined(PARTS)
+    power = degree / 8 if power is None else power
+    return _found(curve, limit, degree, discord, decades, power, every)
+
+
+def _found(
+    curve: AbstractCurve,
+    limit: Limit | None,
+    degree: float,
+    discord: float,
+    decades: float,
+    power: float,
+    every: int,
+) -> Desingularization:
+    """What a curve of many samples shows, kept at one in so many."""
     first, moved = motion(curve)
     speed = moved.spherical + moved.radial(degree)
     zeta, path, spread, last = _paths(curve, first, moved, discord)
-    growth = moved.growth(degree)
-    noise = _noise(moved, degree)
-    rises = _rises(moved, growth, noise)
-    fallen = from_end(rises[:last])
+    samples = _resolved(moved, limit, degree, spread, last)
+    law = power_law(samples, decades)
+    gap, tail = samples.fallen + law.fit.rest, law.fit.path()
+    here = slice(last + 1)
+    psi = _psi(gap, path[here], speed[here], law, discord)
+    with np.errstate(divide="ignore"):
+        log_radial = np.log(degree * moved.excess)
+    log_case = np.log(moved.spherical) - log_radial - power * moved.log_radius
+    before, after = np.full(first, np.nan), np.full(len(path) - last - 1, np.nan)
+    never, fitted = np.zeros(first, bool), np.arange(last + 1) > last - law.count
+
+    def kept(*parts):
+        return np.concatenate(parts)[::every]
+
+    return Desingularization(
+        zeta=zeta[::every],
+        gap=kept(before, gap, after),
+        speed=kept(before, speed),
+        log_case=kept(before, log_case),
+        resolved=kept(never, np.arange(len(path)) <= last),
+        exponent=law.fit.exponent,
+        exponent_error=law.error,
+        factor=math.exp(law.fit.log_factor),
+        fitted=kept(never, fitted, after == 0),
+        tail=tail,
+        remaining=kept(before, path[here] - path[last] + tail, after),
+        psi=psi,
+        bound=kept(before, psi(gap), np.full(len(after), psi.value[0])),
+    )
+
+
+def _resolved(
+    moved: Motion, limit: Limit | None, degree: float, spread, last: int
+) -> Samples:
+    """The samples with digits, the gap at the last of them as far as it is known."""
+    growth, noise = moved.growth(degree), _noise(moved, degree)
+    fallen = from_end(_rises(moved, growth, noise)[:last])
+    speed = moved.spherical + moved.radial(degree)
     rest = None
     if limit is not None and limit.margin - moved.margin[last] > CLEAR * noise[last]:
         rest = limit.margin - float(moved.margin[last])
     here = slice(last + 1)
-    samples = Samples(
-        fallen, speed[here], growth[here], spread[here], float(moved.excess[last]), rest
-    )
-    law = power_law(samples, decades)
-    tail = law.fit.path()
-    gap = fallen + law.fit.rest
-    psi = _psi(gap, path[here], speed[here], law, discord)
-    p = degree / 8 if power is None else power
-    with np.errstate(divide="ignore"):
-        log_radial = np.log(degree * moved.excess)
-    before, after = np.full(first, np.nan), np.full(len(path) - last - 1, np.nan)
-    fitted = np.arange(last + 1) > last - law.count
-    return Desingularization(
-        zeta=zeta[::every],
-        gap=np.concatenate([before, gap, after])[::every],
-        speed=np.append(before, speed)[::every],
-        log_case=np.append(
-            before, np.log(moved.spherical) - log_radial - p * moved.log_radius
-        )[::every],
-        resolved=_placed(first, np.arange(len(path)) <= last)[::every],
-        exponent=law.fit.exponent,
-        exponent_error=law.error,
-        factor=math.exp(law.fit.log_factor),
-        fitted=_placed(first, np.append(fitted, after == 0))[::every],
-        tail=tail,
-        remaining=np.concatenate([before, path[here] - path[last] + tail, after])[
-            ::every
-        ],
-        psi=psi,
-        bound=np.concatenate([before, psi(gap), np.full(len(after), psi.value[0])])[
-            ::every
-        ],
-    )
-
-
-def _placed(first, flags):
-    return np.append(np.zeros(first, bool), flags)
+    least = float(moved.excess[last])
+    return Samples(fallen, speed[here], growth[here], spread[here], least, rest)
 
 
 def _paths(curve: AbstractCurve, first: int, moved: Motion, discord: float):

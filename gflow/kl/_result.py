@@ -15,6 +15,13 @@ class Desingularization:
     Arrays have one entry a sample, NaN before the smoothed margin is positive for good;
     `gap` and `remaining` are NaN past the last resolved sample too.
 
+    At a limit where the margin is flat to order $k > 2$ the exponent is $1 - 1/k$, and
+    the direction moves like a power of $\log r$. If the slowest deviation decays like
+    $r^{-\sigma}$ it is $\min(1/2, \max(0, 1 - \sigma/L))$: with several active margins
+    the entropy of $q$ leaves a gap of the order $r^{-L}$, and moves the direction as
+    much. With a single one it is $1/2$ whatever $\sigma$ (derived). Where it is 0, the
+    weights $q$ lose their digits early, at $R$ of about `rtol` to the power $-1/2$.
+
     Attributes:
         zeta: The path length $\zeta$ of the direction, in radians.
         gap: $a - \tilde\gamma$, with $a$ the limit of the smoothed margin. It has

@@ -57,33 +57,36 @@ def neurons(
         Boursier and Flammarion (2025), "Early alignment in two-layer networks training
         is a two-edged sword", Journal of Machine Learning Research 26.
     """
-    time = times(curve, clock)
-    areas = 400 * sizes(curve, layer) + 8
+    time, areas = times(curve, clock), 400 * sizes(curve, layer) + 8
     paths = np.asarray(curve.map(lambda point: directions(point, layer)))
-    paths = np.where((incoming(curve, layer) >= floor)[..., None], paths, np.nan)
-    inputs = paths.shape[2]
-    if inputs < 2:
+    shares = incoming(curve, layer)
+    paths = np.where((shares >= floor)[..., None], paths, np.nan)
+    if paths.shape[2] < 2:
         raise ValueError(
             "`curve` must be that of units with two or more inputs, but those of "
             f"layer {layer} have one: their directions are signs."
         )
-    ax = axes(ax, projection="3d" if inputs == 3 else None)
+    ax = axes(ax, projection="3d" if paths.shape[2] == 3 else None)
     data = unit_inputs(curve.flow) if layer == 0 else None
-    colors = outgoing_colors(curve, layer)
+    paths, data = _placed(ax, paths, data, time, clock, shares[-1])
+    _draw(ax, paths, data, outgoing_colors(curve, layer), areas)
+    return ax
+
+
+def _placed(ax: Any, paths, data, time, clock: str, shares):
+    """Paths and data in the coordinates of the picture, whose frame is drawn."""
+    inputs = paths.shape[2]
     if inputs == 3 and ax.name == "3d":
         sphere(ax)
-        _draw(ax, paths, data, colors, areas)
-    elif inputs == 2:
+        return paths, data
+    if inputs == 2:
         circles(ax, time, clock)
         outside = None if data is None else (1.12 * data[0], data[1])
-        _draw(ax, paths * radii(time, clock)[:, None, None], outside, colors, areas)
-    else:
-        basis = principal(ax, paths[-1], incoming(curve, layer)[-1])
-        disk(ax, 1.0)
-        ax.set(xticks=(-1, -0.5, 0, 0.5, 1), yticks=(-1, -0.5, 0, 0.5, 1))
-        flat = None if data is None else (data[0] @ basis, data[1])
-        _draw(ax, paths @ basis, flat, colors, areas)
-    return ax
+        return paths * radii(time, clock)[:, None, None], outside
+    basis = principal(ax, paths[-1], shares)
+    disk(ax, 1.0)
+    ax.set(xticks=(-1, -0.5, 0, 0.5, 1), yticks=(-1, -0.5, 0, 0.5, 1))
+    return paths @ basis, None if data is None else (data[0] @ basis, data[1])
 
 
 def _draw(ax: Any, paths, data, colors, areas) -> None:

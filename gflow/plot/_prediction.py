@@ -56,6 +56,28 @@ def prediction(
     """
     point = point_of(thing)
     flow = point.flow
+    _check(flow, points)
+    ax = axes(ax)
+    network = point.network if point.degree is None else point.direction
+    x = np.asarray(flow.x)
+    margins = np.min(np.asarray(flow.margins(network)).reshape(len(x), -1), axis=1)
+    margin = float(np.min(margins))
+    colors = (VERMILION, BLUE) if flow.kind == "signs" else COLORS
+    plane, scores = _scores(flow, network, _box(x), points)
+    _shade(ax, plane, scores, margin, colors)
+    _mark(ax, flow, colors)
+    handles, _ = ax.get_legend_handles_labels()
+    handles.append(Line2D([], [], color=BLACK, label="decision boundary"))
+    if margin > 0:
+        _ring(ax, x[margins <= (1 + NEAR) * margin])
+        text = f"smallest margin, {margin:.4g}"
+        handles.append(Line2D([], [], color=BLACK, linestyle="--", label=text))
+    above(ax, handles)
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    return ax
+
+
+def _check(flow: AbstractFlow, points: int) -> None:
     if flow.x.shape[1:] != (2,):
         raise ValueError(
             "`flow.x` must have shape (samples, 2) for a picture of the plane, but has "
@@ -67,15 +89,12 @@ def prediction(
         )
     if points < 2:
         raise ValueError(f"`points` must be at least 2, but is {points}.")
-    ax = axes(ax)
-    network = point.network if point.degree is None else point.direction
-    x, y = np.asarray(flow.x), np.asarray(flow.y)
-    margins = np.min(np.asarray(flow.margins(network)).reshape(len(x), -1), axis=1)
-    margin = float(np.min(margins))
-    plane, scores = _scores(flow, network, _box(x), points)
+
+
+def _shade(ax: Axes, plane, scores, margin: float, colors) -> None:
+    """Each class where its score is positive, darker from level to level."""
     fitted = margin > 0
     unit = margin if fitted else float(np.max(np.abs(scores)))
-    colors = (VERMILION, BLUE) if flow.kind == "signs" else COLORS
     for number, score in enumerate(scores):
         color = colors[number % len(colors)]
         floors = [level * unit for level in LEVELS if level * unit < np.max(score)]
@@ -85,27 +104,26 @@ def prediction(
         _line(ax, plane, score, floors[:1], 1.5, "-")
         if fitted:
             _line(ax, plane, score, floors[1:2], 1.0, "--")
-    labels = np.unique(y)
-    for number, label in enumerate(labels):
+
+
+def _mark(ax: Axes, flow: AbstractFlow, colors) -> None:
+    """The samples of each class."""
+    x, y = np.asarray(flow.x), np.asarray(flow.y)
+    for number, label in enumerate(np.unique(y)):
         color, marker = colors[number % len(colors)], MARKERS[number % len(MARKERS)]
         ax.plot(
             *x[y == label].T, marker, color=color, markeredgecolor="white",
             markersize=7, zorder=3, clip_on=False,
             label=f"$y = {label:+g}$" if flow.kind == "signs" else f"class {label}",
         )  # fmt: skip
-    handles, _ = ax.get_legend_handles_labels()
-    handles.append(Line2D([], [], color=BLACK, label="decision boundary"))
-    if fitted:
-        carried = x[margins <= (1 + NEAR) * margin]
-        ax.plot(
-            *carried.T, "o", color="none", markeredgecolor=BLACK, markersize=12,
-            zorder=4, clip_on=False,
-        )  # fmt: skip
-        text = f"smallest margin, {margin:.4g}"
-        handles.append(Line2D([], [], color=BLACK, linestyle="--", label=text))
-    above(ax, handles)
-    ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
-    return ax
+
+
+def _ring(ax: Axes, x) -> None:
+    """Rings around the samples that carry the margin."""
+    ax.plot(
+        *x.T, "o", color="none", markeredgecolor=BLACK, markersize=12, zorder=4,
+        clip_on=False,
+    )  # fmt: skip
 
 
 def _box(x: np.ndarray) -> list[tuple[float, float]]:

@@ -88,16 +88,40 @@ def global_margin(
         raise ValueError(f"`max_rounds` must be at least 1, but is {max_rounds}.")
     random = np.random.default_rng(seed)
     fresh = unit_rows(random.normal(size=(starts, points.shape[1])))
-    if directions is None:
-        chosen = fresh
-    else:
-        chosen = checked_array(directions, "directions")
-        if chosen.ndim != 2 or chosen.shape[1:] != points.shape[1:]:
-            raise ValueError(
-                f"`directions` must have shape (neurons, {points.shape[1]}), but has "
-                f"shape {chosen.shape}."
-            )
-        chosen = unit_rows(chosen)
+    chosen = fresh if directions is None else checked_rows(directions, points)
+    found, largest = priced_out(points, labels, chosen, fresh, tolerance, max_rounds)
+    if found.margin <= TIGHT * largest:
+        raise ValueError(
+            "`directions` must hold neurons that fit the labels, but their largest "
+            f"margin is {found.margin:.3g}. Pass more, or more `starts`."
+        )
+    return found
+
+
+def checked_rows(directions, points) -> Float64[np.ndarray, "neurons features"]:
+    """Neurons as unit vectors, or an error."""
+    chosen = checked_array(directions, "directions")
+    if chosen.ndim != 2 or chosen.shape[1:] != points.shape[1:]:
+        raise ValueError(
+            f"`directions` must have shape (neurons, {points.shape[1]}), but has "
+            f"shape {chosen.shape}."
+        )
+    return unit_rows(chosen)
+
+
+def priced_out(
+    points, labels, chosen, fresh, tolerance: float, max_rounds: int
+) -> tuple[GlobalMargin, float]:
+    """The best network, once no neuron is worth adding, and the largest output.
+
+    Args:
+        points: The inputs.
+        labels: Of them.
+        chosen: The first dictionary.
+        fresh: What ascents start from, beside the neurons in use.
+        tolerance: How far the bound may stay above the margin, relative.
+        max_rounds: Linear programs, at most.
+    """
     margin, best, rows, shares = 0.0, fresh[:0], fresh[:0], np.zeros(0)
     center, bound = np.full(len(points), 1 / len(points)), np.inf
     for turn in range(max_rounds):
@@ -107,8 +131,7 @@ def global_margin(
         best, shares = chosen[used], shares[used]
         # Bounds by few starts are checked by all before they are believed.
         if turn == 0 or bound <= margin * (1 + tolerance):
-            starts = np.vstack([best, fresh])
-            found, values = price(points, labels * center, starts)
+            found, values = price(points, labels * center, np.vstack([best, fresh]))
             bound = float(np.max(values))
             if bound <= margin * (1 + tolerance):
                 break
@@ -119,14 +142,10 @@ def global_margin(
                 center, bound = priced, float(np.max(values))
         chosen = distinct(np.vstack([best, found[values > margin]]))
     else:
-        starts = np.vstack([best, fresh])
-        bound = float(np.max(price(points, labels * center, starts)[1]))
-    if margin <= TIGHT * np.max(np.abs(rows)):
-        raise ValueError(
-            "`directions` must hold neurons that fit the labels, but their largest "
-            f"margin is {margin:.3g}. Pass more, or more `starts`."
-        )
-    return GlobalMargin(margin, max(bound, margin), best, shares, center)
+        _, values = price(points, labels * center, np.vstack([best, fresh]))
+        bound = float(np.max(values))
+    network = GlobalMargin(margin, max(bound, margin), best, shares, center)
+    return network, float(np.max(np.abs(rows)))
 
 
 def price(points, pulls, starts):
@@ -210,7 +229,7 @@ def solved_game(rows):
 def mixture(columns, tight):
     """Shares of sum one that make all tight rows equal, and their value."""
     count = columns.shape[1]
-    order = scipy.linalg.qr(columns[tight].T, mode="r", pivoting=True)[1]
+    *_, order = scipy.linalg.qr(columns[tight].T, mode="r", pivoting=True)
     rows = columns[tight[order[:count]]]
     matrix = np.block([[rows, -np.ones((len(rows), 1))], [np.ones((1, count)), 0.0]])
     solution = exact_solution(matrix, np.append(np.zeros(len(rows)), 1.0))

@@ -89,7 +89,20 @@ def hard_margin(x: ArrayLike, y: ArrayLike, norm: Norm = "l2") -> HardMargin:
     points, labels = checked_points(x, y)
     # A power of two, so that nothing is rounded.
     exponent = math.frexp(float(np.max(np.abs(points), initial=0.0)))[1]
-    rows = np.ldexp(labels[:, None] * points, -exponent)
+    w, size, multipliers, on = solved(
+        np.ldexp(labels[:, None] * points, -exponent), norm
+    )
+    return HardMargin(
+        weights=np.ldexp(w, -exponent),
+        margin=math.ldexp(1 / size, exponent),
+        direction=w / size,
+        support=np.flatnonzero(on | (multipliers > 0)),
+        multipliers=np.ldexp(multipliers, -2 * exponent),
+    )
+
+
+def solved(rows, norm: Norm):
+    """The weights, their norm, the multipliers, and which rows are on the margin."""
     lengths = np.linalg.norm(rows, axis=1)
     if not np.all(lengths > 0):
         raise ValueError(
@@ -107,13 +120,7 @@ def hard_margin(x: ArrayLike, y: ArrayLike, norm: Norm = "l2") -> HardMargin:
         excess = exact_dot(rows, w, np.ones(len(rows)))
         every = size * multipliers
     on = np.abs(excess) <= ON_MARGIN * lengths * np.linalg.norm(w)
-    return HardMargin(
-        weights=np.ldexp(w, -exponent),
-        margin=math.ldexp(1 / size, exponent),
-        direction=w / size,
-        support=np.flatnonzero(on | (every > 0)),
-        multipliers=np.ldexp(every, -2 * exponent),
-    )
+    return w, size, every, on
 
 
 def pushing(rows, lengths):

@@ -109,7 +109,7 @@ def dual(rows, guess, shape, cost):
 
 def independent(columns, count):
     """Which columns are most independent."""
-    order = scipy.linalg.qr(columns, mode="r", pivoting=True)[1]
+    *_, order = scipy.linalg.qr(columns, mode="r", pivoting=True)
     return np.sort(order[:count])
 
 

@@ -114,7 +114,9 @@ def affine_shares(corners):
     return np.append(shares, 1 - np.sum(shares))
 
 
-def checked_set(points, start) -> tuple[Oracle, Float64[np.ndarray, " weights"]]:
+def checked_set(
+    points: ArrayLike | Oracle, start: ArrayLike | None
+) -> tuple[Oracle, Float64[np.ndarray, " weights"]]:
     """The oracle of a set, and a point of it."""
     if callable(points):
         if start is None:
@@ -133,8 +135,9 @@ def checked_set(points, start) -> tuple[Oracle, Float64[np.ndarray, " weights"]]
             f"shape {rows.shape}."
         )
     if start is None:
-        start = rows[np.argmin(np.sum(rows**2, axis=1))]
-    first = checked_array(start, "start")
+        first = rows[np.argmin(np.sum(rows**2, axis=1))]
+    else:
+        first = checked_array(start, "start")
     if first.shape != rows.shape[1:]:
         raise ValueError(
             f"`start` must have shape {rows.shape[1:]}, but has shape {first.shape}."

@@ -1,0 +1,191 @@
+"""The frame of a step, from the flow at its start.
+
+Which margins count, which units may rest, how fast the others go ahead (see `_paces`),
+and what the errors of each are relative to.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._field import Field, two_norm
+from ._frame import Frame
+from ._paces import Paces, paces
+from ._seen import counted, seen_margins
+from ._slides import projector
+from ._types import Scalar
+from ._walls import Walls, walls_of
+
+
+REST = 1e-5, 1e-14
+"""A unit may rest where its negative gradient is below this times `rtol` (and at least
+the second number) of what its samples pull at it, one by one."""
+
+WAKE = 1e-3, 1e-13
+"""And if at the end of the step it is above this, the step is too long."""
+
+LEAST = 1e-250
+"""The weights of samples that move something are at least this, against those that do
+not."""
+
+SLOW = 1e3
+"""Only steps this much longer than the unit's own time let it rest."""
+
+LARGE = 1e-3
+"""Only units above this size rest, against the whole network."""
+
+
+class _Start(NamedTuple):
+    """The flow at the start of a step.
+
+    Attributes:
+        margins: $z$.
+        jacobian: $J$.
+        dual: $q$, whose sum over what is seen is one.
+        gradient: $J^\\top q$.
+        seen: The margins that count.
+        lost: Those that walls keep from all large units.
+        length: Of the step, in the clock of these dual weights.
+    """
+
+    margins: Float[Array, " margins"]
+    jacobian: Float[Array, "margins weights"]
+    dual: Float[Array, " margins"]
+    gradient: Float[Array, " weights"]
+    seen: Bool[Array, " margins"]
+    lost: Bool[Array, " margins"]
+    length: Scalar
+
+
+class _Sizes(NamedTuple):
+    """The unit of each weight, the size of that unit, and that of the whole."""
+
+    unit: Int[Array, " weights"]
+    size: Float[Array, " weights"]
+    whole: Scalar
+
+
+def make_frame(
+    field: Field,
+    point: Float[Array, " weights"],
+    log_radius: Scalar,
+    dual: Float[Array, " margins"],
+    gradient: Float[Array, " weights"],
+    length: Scalar,
+    rtol: Scalar,
+) -> Frame:
+    """The frame of a step of about this length."""
+    start = _seen(field, point, log_radius, dual, gradient, length)
+    sizes = _Sizes(*field.units.assign(point), two_norm(point))
+    pulling = start.margins, start.jacobian, start.dual, start.gradient
+    walls = walls_of(field, point, *pulling, sizes.unit, sizes.size, start.length)
+    rows = jnp.abs(projector(field, point)(walls.rows_without(start.jacobian)))
+    if not field.free:
+        start = _without_lost(start, walls, rows, sizes)
+
+    def allowed(p):
+        pull = walls.without(jax.vjp(field.margins, p)[1], start.dual)
+        return projector(field, p)(pull)
+
+    gradient = jnp.where(walls.held, allowed(point), start.gradient)
+    pulled, rest = _resting(field, start, gradient, rows, sizes, rtol)
+    gradient = jnp.where(rest, 0.0, gradient)
+    start = start._replace(gradient=gradient)
+    whole = sizes.whole
+    growth = jnp.dot(point, gradient) / whole**2 if field.polar else jnp.zeros(())
+    if field.euclidean:
+        pace = paces(
+            field, allowed, point, gradient, sizes.unit, sizes.size, rest, growth,
+            start.length,
+        )  # fmt: skip
+    else:
+        still = jnp.zeros_like(point)
+        pace = Paces(rate=still, share=still, power=jnp.zeros(()))
+        one, all_of_it = jnp.zeros_like(sizes.unit), jnp.full_like(point, whole)
+        sizes = _Sizes(one, all_of_it, whole)
+    floor, moved, count = _error_scales(field, point, log_radius, start, sizes, pace)
+    return Frame(
+        field=field, start=point, log_radius=log_radius, dual=start.dual,
+        seen=start.seen, lost=start.lost, length=start.length, margins=start.margins,
+        jacobian=start.jacobian, gradient=gradient, unit=sizes.unit,
+        size=jnp.where(sizes.size > 0, sizes.size, 1.0), rate=pace.rate, growth=growth,
+        share=pace.share, power=pace.power, rest=rest, walls=walls, pulled=pulled,
+        floor=floor, weight=1 / (moved * jnp.sqrt(count)), rtol=rtol,
+    )  # fmt: skip
+
+
+def _seen(field: Field, point, log_radius, dual, gradient, length) -> _Start:
+    """The flow with dual weights of what some weight moves now.
+
+    What is no longer seen changes the clock, and so does what is seen again.
+    """
+    margins, jacobian = field.jacobian(point)
+    seen = seen_margins(field, jacobian)
+    lost = jnp.zeros_like(seen)
+    if not field.free:
+        there = field, margins, jacobian, log_radius
+        dual, gradient = counted(*there, seen, dual, gradient)
+        total = jnp.sum(dual)
+        dual, gradient, length = dual / total, gradient / total, length * total
+    return _Start(margins, jacobian, dual, gradient, seen, lost, length)
+
+
+def _without_lost(start: _Start, walls: Walls, rows, sizes: _Sizes) -> _Start:
+    """The flow in the clock of the margins that move some large unit.
+
+    What only pulls at what it holds moves nothing, and would slow the clock.
+    """
+    large = LARGE * sizes.whole
+    lost = walls.hold(start.margins.size)
+    lost = lost & ~jnp.any(jnp.where(sizes.size > large, rows, 0.0) > 0, axis=1)
+    lost = lost & jnp.any(start.seen & ~lost)
+    seen = start.seen & ~lost
+    total = jnp.sum(jnp.where(seen, start.dual, 0.0))
+    total = jnp.where(jnp.any(lost), jnp.maximum(total, LEAST), 1.0)
+    return start._replace(
+        seen=seen,
+        lost=lost,
+        dual=start.dual / total,
+        gradient=start.gradient / total,
+        length=start.length * total,
+    )
+
+
+def _resting(field: Field, start: _Start, gradient, rows, sizes: _Sizes, rtol):
+    """What samples pull at the unit of each weight, and whether it rests all the same.
+
+    That is where the pulls are in balance, on a step that is long against each of them.
+    """
+    unit, size, whole = sizes
+    force = field.units.norms(gradient, unit)
+    pulled = field.units.norms(field.pull_sizes(start.dual) @ rows, unit)
+    least = jnp.maximum(REST[0] * rtol, REST[1])
+    rest = (force <= least * pulled) & (start.length * pulled > SLOW * size)
+    return pulled, rest & (size > LARGE * whole) & field.euclidean
+
+
+def _error_scales(
+    field: Field, point, log_radius, start: _Start, sizes: _Sizes, pace: Paces
+):
+    """What errors of the unit of each weight are relative to: at least, and at all.
+
+    And the number of units that have a size. Units that the softmin holds stiffly are
+    seen by what they do to the whole: below that, rounding in the margins decides where
+    they are.
+    """
+    units, (unit, size, whole) = field.units, sizes
+    moved = size  # a unit that is zero, or nearly, is as large as it will be
+    if field.euclidean:
+        way = units.norms(start.gradient - pace.rate * point, unit)
+        moved = size + start.length * way
+    scale = field.scale(start.margins, log_radius)
+    pulls = jnp.abs(start.dual) @ start.jacobian**2
+    held = start.length * scale * units.totals(pulls, unit)
+    sharp = ~field.mild(start.margins, scale)
+    floor = jnp.where(sharp & field.euclidean, whole * held / (1 + held), 0.0)
+    moved = jnp.maximum(moved, floor)
+    count = units.populated(jnp.where(moved > 0, unit, units.count))
+    moved = jnp.where(moved > 0, moved, 1.0)
+    return floor, moved, count
