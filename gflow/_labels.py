@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from ._checks import require_signs
-from ._losses import AbstractLoss
+from ._losses import AbstractLoss, Square
 
 
 MOST_CLASSES = 10_000
@@ -22,6 +22,12 @@ def checked_labels(
     """
     name, kinds = type(loss).__name__, loss.labels
     if "targets" in kinds:
+        if type(loss) is not Square:
+            raise ValueError(
+                "`loss` must be `gflow.Square()` where `y` holds numbers to be "
+                f"fitted, but is a `{name}`: what pulls is taken for the errors. "
+                "Use the square, or a loss of margins and labels."
+            )
         return "targets", y, 0
     signs = bool(np.all(np.abs(y) == 1))
     if "classes" not in kinds or ("signs" in kinds and (signs or np.any(y < 0))):

@@ -9,17 +9,17 @@ import pytest
 import scipy.integrate
 from curves import distance
 from gflow import _unseen
-from gflow._solvers import _gram
+from gflow._solvers import _gram, _positive
 from gflow._solvers._dual import linear_weights
 from gflow._solvers._gram import (
     DenseGram,
-    DensePositive,
     FactoredGram,
     gram_of,
     is_tall,
     solve_sum,
 )
 from gflow._solvers._newton import solve_newton
+from gflow._solvers._positive import DensePositive
 from gflow._solvers._weights import solve_weights
 from jax.flatten_util import ravel_pytree
 
@@ -206,9 +206,23 @@ def test_many_samples_that_turn_off_and_on_flow_as_scipy_says(seed, power):
         assert np.max(errors / np.linalg.norm(exact, axis=1)) <= 300 * rtol
 
 
+@pytest.mark.parametrize("seed", [2, 7])
+def test_features_of_all_sizes_flow_as_scipy_says(seed):
+    random = np.random.default_rng(seed)
+    sizes = 10.0 ** random.uniform(-1, 3, 8)
+    x = random.normal(size=(160, 8)) * sizes
+    y = np.sign(x @ (random.normal(size=8) / sizes) + 0.3 * random.normal(size=160))
+    network = gflow.nn.DeepLinear.from_weights([1e-3 * random.normal(size=8)])
+    flow = gflow.GradientFlow(gflow.Logistic(), x, y)
+    run = gflow.solve(flow, network, until=gflow.Until(log_t=7.0), progress=False)
+    exact = ravel_pytree(gflow.testing.follow(flow, network, 7.0))[0]
+    found = ravel_pytree(run[-1].network)[0]
+    assert np.linalg.norm(found - exact) <= 1e-4 * np.linalg.norm(exact)
+
+
 @pytest.mark.parametrize(
     ("module", "name", "value"),
-    [(_unseen, "SHARES", 3 * _unseen.SHARES), (_gram, "REFINED", 1)],
+    [(_unseen, "SHARES", 3 * _unseen.SHARES), (_positive, "REFINED", 1)],
     ids=["shares", "refined"],
 )
 def test_other_constants_are_the_same_answer(module, name, value, monkeypatch):

@@ -205,6 +205,26 @@ def test_deep_linear_networks_end_at_the_hard_margin(degree):
     assert limit.stability.neutral == 5 * (degree - 1)
 
 
+@pytest.mark.parametrize("seed", [1, 4])
+@pytest.mark.parametrize("unit", [1.0, 1e-7])
+def test_features_of_all_sizes_are_certified_in_any_unit(seed, unit):
+    # Sums of 1e7 parts of the margin: no float64 knows it to 1e-12.
+    random = np.random.default_rng(seed)
+    sizes = 10.0 ** np.linspace(-1, 3, 6)
+    x = random.normal(size=(150, 6)) * sizes
+    y = np.sign(x @ (random.normal(size=6) / sizes))
+    start = DeepLinear.from_weights([1e-3 * random.normal(size=6) / unit])
+    flow = gflow.GradientFlow(gflow.Logistic(), unit * x, y)
+    run = gflow.solve(flow, start, until=Until(log_t=1000.0), progress=False)
+    exact = gflow.reference.hard_margin(x, y).margin
+    # The margin lacks a constant over log t (Soudry et al., 2018).
+    lacks = 1 - float(gflow.margins.normalized(run[-1])) / (unit * exact)
+    assert 0 < lacks < 5e-3
+    limit = gflow.limit(run, tolerance=1e-9)
+    assert limit.verdict == "local maximum"
+    assert abs(limit.margin / (unit * exact) - 1) < 1e-9
+
+
 def test_digits_agree_with_sequential_quadratic_programming():
     """SciPy's SLSQP on min |w|^2 / 2, z >= 1, from the end of the run."""
     flow, run = run_of("digits", 69.0)

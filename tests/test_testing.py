@@ -106,6 +106,8 @@ class Huber(gflow.AbstractLoss):
 def test_a_loss_of_targets_must_be_the_square():
     with broken(r"`Huber.log_losses` must be that of \|e\|\^2 / 2"):
         testing.check_loss(Huber())
+    with pytest.raises(ValueError, match=r"`loss` must be `gflow.Square\(\)`.*`Huber`"):
+        gflow.GradientFlow(Huber(), np.ones((2, 1)), np.array([0.5, 2.0]))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class AbstractLoss(eqx.Module):
 
     Attributes:
         labels: The kinds of labels it is for, some of `"signs"` (-1 and +1),
-            `"classes"` (0 to $C - 1$) and `"targets"` (any numbers).
+            `"classes"` (0 to $C - 1$) and `"targets"` (any numbers: `Square` only).
     """
 
     labels: ClassVar[tuple[str, ...]]

@@ -13,12 +13,10 @@ from jaxtyping import Array, Bool, Float
 from .._field import Field
 from .._flow import AbstractFlow
 from .._types import Scalar
+from ._equation import FLOOR, LEAST_LEFT, goal_of
 from ._gram import AbstractGram, solve_sum
-from ._weights import FLOOR, goal_of, solve_weights
+from ._weights import solve_weights
 
-
-LEAST_LEFT = 0.1
-"""What one step of Newton's method leaves of each weight."""
 
 WEIGHT_DROP = 1e-2
 """A predicted weight is at least this much of the last: an extrapolation may go below
@@ -79,8 +77,7 @@ def stage_weights(
     # The part of K that is not symmetric is corrected by the outer iteration.
     tilted = shift + eta * (gram.times(weights) - half.image(half.motion(weights)))
 
-    def nowhere():
-        return weights * jnp.nan, half.motion(weights), none
+    expected = gram.motion_to(half, weights, answer)
 
     def linear():
         found = linear_weights(flow, weights, shift, gram, scale, seen, eta)
@@ -89,11 +86,10 @@ def stage_weights(
     found, motion, error = jax.lax.cond(
         jnp.isfinite(lower),
         lambda: solve_weights(
-            flow, weights, tilted, half, scale, seen, eta, tolerance,
-            gram.motion_to(half, weights, answer),
+            flow, weights, tilted, half, scale, seen, eta, tolerance, expected
         ),
-        nowhere,
-    )  # fmt: skip
+        lambda: (weights * jnp.nan, expected, none),
+    )
     # K may be positive but for its rounding, which a large scale magnifies.
     return jax.lax.cond(
         jnp.isfinite(jnp.sum(found)),

@@ -59,9 +59,9 @@ class StageModel(eqx.Module):
         """$A^{-1}$ times a vector."""
         return _undo(self, defect[:, None])[:, 0]
 
-    def free_point(self, defect, point, dual, eta, speed):
+    def free_point(self, defect, point, dual, step):
         """Where the point goes without $q$: short of its goal by what answers to it."""
-        return point - self.undo(defect) - eta / speed * self.gram.answer(dual)
+        return point - self.undo(defect) - step * self.gram.answer(dual)
 
 
 def _undo(model: StageModel, right: Float[Array, "weights columns"]):

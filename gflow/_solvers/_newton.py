@@ -48,15 +48,10 @@ def solve_newton(
     Returns:
         The solutions and their motions.
     """
-    m = q.shape[0]
-    diagonal = shares is None
-    rivals = 1 if diagonal else shares.shape[1]
-    if not diagonal:
-        # Symmetric also where q is a guess, not in proportion to p within a sample.
-        totals = jnp.sum(shares, axis=1, keepdims=True)
-        parts = q.reshape(-1, rivals)
-        parts = parts / jnp.sum(parts, axis=1, keepdims=True)
-        shares, decay = jnp.ravel(totals * parts), jnp.ones(m)
+    rivals = 1
+    if shares is not None:
+        rivals = shares.shape[1]
+        shares, decay = _symmetric(shares, q), jnp.ones(q.size)
 
     def whole():
         def add_up(columns):
@@ -74,7 +69,7 @@ def solve_newton(
     def block():
         sample = chosen // rivals
         same = (sample[:, None] == sample[None]).astype(float)
-        some = None if diagonal else shares[chosen]
+        some = None if shares is None else shares[chosen]
         root = _Root((q * decay)[chosen], some, lambda c: same @ c)
         among = gram.block(chosen, lift)
         solved, _ = among.solve(rate, 0.0, root, right[chosen], ahead)
@@ -84,6 +79,13 @@ def solve_newton(
 
     rest = jnp.sum(stiffness) - jnp.sum(stiffness[chosen])
     return jax.lax.cond(rest < LOOSE, block, whole)
+
+
+def _symmetric(shares: Float[Array, "samples rivals"], q: Float[Array, " m"]):
+    """Shares that are symmetric also where q is a guess, not in proportion to them."""
+    totals = jnp.sum(shares, axis=1, keepdims=True)
+    parts = q.reshape(shares.shape)
+    return jnp.ravel(totals * parts / jnp.sum(parts, axis=1, keepdims=True))
 
 
 class _Root:

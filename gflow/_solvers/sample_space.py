@@ -155,9 +155,9 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         quarters = quarters + jax.vmap(frame.lack_at)(length * QUARTERS)
         dual = jnp.asarray(table.values) @ duals
         dense_info = {"y0": y0, "quarters": quarters, "y1": end, "dual": dual}
-        result = dfx.RESULTS.where(
-            ok, dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence
-        )
+        good, bad = dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence
+        # The stub takes an enumeration's items for strings.
+        result = dfx.RESULTS.where(ok, good, bad)  # pyright: ignore[reportArgumentType]
         aim = jnp.inf if self._few(frame) else EASY * self.max_iterations
         growth = aim / jnp.maximum(most, 1)
         state = SampleSpaceState(slopes[-1], q, count, model.stiff, growth)
@@ -237,29 +237,17 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             scale = field.scale(margins, log_radius)
             mild = field.mild(margins, scale)
             q = exact(q, margins, mild)
-            _, motion = frame.negative_gradient(point, q)
             model = given
             if not field.euclidean:
                 pull = jax.vjp(field.margins, point)[1](q)[0]
                 model = bent_model(frame, given, pull)
-            speed = jnp.exp(frame.log_speed(point))
-            # The fastest motion is that of the frame, and cancels before it is long.
-            defect = point - base - eta * (motion - frame.rate * point)
-            free = model.free_point(defect, point, q, eta, speed)
             tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * goal, 1e-2)
-            shift = margins + model.jacobian @ (free - point)
-            pulls = jnp.where(frame.lost, q, 0.0)
-            beside = eta / speed * model.gram.answer(pulls)
-            new_q, answer, left = stage_weights(
-                field, q - pulls, shift + model.jacobian @ beside, model.gram,
-                model.flat, scale, frame.seen, eta / speed, tolerance,
-                (point - free - beside) / (eta / speed),
-            )  # fmt: skip
-            new_q = jnp.where(frame.lost, q, new_q)
-            mapped = free + beside + eta / speed * answer
+            mapped, new_q, lost = _newton_map(
+                frame, model, base, point, q, margins, scale, eta, tolerance
+            )
             residual = scaling * (mapped - point)
-            # Weights that are lost will not be found from there either.
-            error = jnp.where(left < ASTRAY, two_norm(residual), jnp.inf)
+            # Weights that were not found will not be found from there either.
+            error = jnp.where(lost, jnp.inf, two_norm(residual))
             moved, history = accelerate(history, scaling * mapped, residual)
             # The best error of each `LOOK` iterations against that of those before.
             best, look = jnp.minimum(best, error), (count + 1) % LOOK == 0
@@ -286,3 +274,22 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             lambda: q,
         )
         return point, q, count, error
+
+
+def _newton_map(
+    frame: Frame, model: StageModel, base, point, dual, margins, scale, eta, tolerance
+):
+    """Where Newton's method moves the point and its dual weights; if these are lost."""
+    _, motion = frame.negative_gradient(point, dual)
+    step = eta / jnp.exp(frame.log_speed(point))
+    # The fastest motion is that of the frame, and cancels before it is long.
+    defect = point - base - eta * (motion - frame.rate * point)
+    # Those that are lost pull as they do, and are not in the equations of the others.
+    lost = jnp.where(frame.lost, dual, 0.0)
+    free = model.free_point(defect, point, dual - lost, step)
+    new, answer, left = stage_weights(
+        frame.field, dual - lost, margins + model.jacobian @ (free - point), model.gram,
+        model.flat, scale, frame.seen, step, tolerance, (point - free) / step,
+    )  # fmt: skip
+    found = left < ASTRAY * two_norm(point)
+    return free + step * answer, jnp.where(frame.lost, dual, new), ~found

@@ -53,16 +53,7 @@ def early_alignment(
     width, rtol = checked_count(width, "width", 2), checked_rtol(rtol)
     fix = "Larger weights need not align."
     scale = checked_number(scale, "scale", 1e-100, 1e-4, fix)
-    random = np.random.default_rng(checked_count(seed, "seed", 0))
-    inner = random.normal(size=(width, 2))
-    inner *= scale / np.linalg.norm(inner)
-    signs = random.choice([-1.0, 1.0], width)
-    grows = (signs > 0) & np.any(inner @ X.T > 0, axis=1)
-    if not np.any(grows):
-        raise ValueError(
-            f"`seed` must give a neuron that grows, but {seed} gives none of {width}. "
-            "Pass another, or a larger `width`."
-        )
+    inner, signs, grows = neurons(checked_count(seed, "seed", 0), width, scale)
     network = gflow.nn.MLP.from_weights(
         [inner, signs * np.linalg.norm(inner, axis=1)], power=1
     )
@@ -104,6 +95,21 @@ def early_alignment(
         rows=rows,
         curves=(curve,),
     )
+
+
+def neurons(seed, width, scale):
+    """Inner weights, the signs of the outer ones, and which neurons grow."""
+    random = np.random.default_rng(seed)
+    inner = random.normal(size=(width, 2))
+    inner *= scale / np.linalg.norm(inner)
+    signs = random.choice([-1.0, 1.0], width)
+    grows = (signs > 0) & np.any(inner @ X.T > 0, axis=1)
+    if not np.any(grows):
+        raise ValueError(
+            f"`seed` must give a neuron that grows, but {seed} gives none of {width}. "
+            "Pass another, or a larger `width`."
+        )
+    return inner, signs, grows
 
 
 def apart(angles, others):

@@ -78,11 +78,9 @@ def low_rank(
     random = np.random.default_rng(seed)
     x, y = nearly_orthogonal(random, samples, 0.9 * slope**3 / (3 * samples))
     signs = np.where(np.arange(width) % 2, -1.0, 1.0)
-    network = LeakyLayer(
-        jnp.asarray(scale * random.normal(size=(width, samples))),
-        gflow.nn.Fixed(jnp.asarray(signs / math.sqrt(width))),
-        slope,
-    )
+    inner = scale * random.normal(size=(width, samples))
+    outer = gflow.nn.Fixed(jnp.asarray(signs / math.sqrt(width)))
+    network = LeakyLayer(jnp.asarray(inner), outer, slope)
     flow = gflow.GradientFlow(gflow.Logistic(), x, y)
     until = gflow.Until(log_margin_scale=20 * math.log(10))
     curve = follow(flow, network, until, rtol=rtol, max_steps=max_steps)

@@ -62,10 +62,7 @@ def margin_rate(
     best = np.linalg.solve(signed, np.ones(features))
     multipliers = np.linalg.solve(signed.T, best)
     beyond = np.linalg.solve(signed, -np.log(len(y) * multipliers))
-    # Margins of the support come to theirs like powers of 1 / t, these eigenvalues.
-    root = np.sqrt(multipliers)[:, None] * signed
-    pace = min(clearance, float(np.linalg.eigvalsh(root @ root.T)[0]))
-    first = math.log(1e4 / rtol) / pace
+    first = math.log(1e4 / rtol) / min(clearance, slowest(signed, multipliers))
     times = first * np.array([1.0, 4.0, 16.0])
     network = gflow.nn.DeepLinear.from_weights([scale * random.normal(size=features)])
     flow = gflow.GradientFlow(gflow.Exponential(), x, y)
@@ -103,6 +100,12 @@ def margin_rate(
         rows=tuple(rows),
         curves=(curve,),
     )  # fmt: skip
+
+
+def slowest(signed, multipliers):
+    """The least power of 1 / t like which margins of the support come to theirs."""
+    root = np.sqrt(multipliers)[:, None] * signed
+    return float(np.linalg.eigvalsh(root @ root.T)[0])
 
 
 def points(random, features, others, clearance):
