@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from gflow._field import Field
 from gflow._solvers._dual import linear_weights, stage_weights
+from gflow._solvers._equation import wright_omega
 from gflow._solvers._gram import DenseGram
 from gflow._solvers._positive import DensePositive, FactoredPositive
-from gflow._solvers._weights import solve_weights, wright_omega
+from gflow._solvers._weights import solve_weights
 from hypothesis import given, strategies as st
 
 
