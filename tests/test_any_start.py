@@ -227,3 +227,29 @@ def test_a_flow_that_cannot_fit_its_samples_comes_to_rest(seed):
         options={"gtol": 1e-10},
     )  # fmt: skip
     assert abs(found.fun / float(loss(end)) - 1) <= 1e-8
+
+
+@pytest.mark.parametrize(("seed", "lost"), [(7, 3), (8, 2)])
+def test_samples_that_squared_relus_lose_keep_their_loss_for_ever(seed, lost):
+    x = 2e3 * np.random.default_rng(seed).normal(size=(12, 4))
+    y = np.sign(np.sum(x, axis=1))
+    flow = gflow.GradientFlow(gflow.Logistic(), x, y)
+    network = gflow.nn.MLP(4, (6,), power=2, key=jax.random.key(0))
+    until = gflow.Until(log_t=1000.0)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    assert abs(np.exp(curve.log_loss[-1]) / (lost * np.log(2) / 12) - 1) <= 1e-10
+    margins = np.sort(np.asarray(flow.margins(curve[-1].direction)))
+    margins = margins * np.exp(curve.degree * curve.log_radius[-1])
+    assert np.all(np.abs(margins[:lost]) < 1e-6)
+    # The others are fitted, and the least of them like log t + O(log log t).
+    assert 1 <= margins[lost] / 1000 <= 1.1
+
+    # Beside those that are lost the weights of all others fall to e^-1000; and still
+    # the square of a pull must not overflow.
+    ahead = np.where(np.arange(12) == 5, 0.0, 1000.0)
+    held = jnp.arange(12) == 5
+    weights = curve.field.dual_weights(
+        jnp.asarray(ahead), jnp.asarray(0.0), ~held, held
+    )  # fmt: skip
+    assert np.isfinite(np.sum(weights**2) * np.max(x) ** 4)
+    assert weights[5] > 1e16 * np.sum(weights[~np.asarray(held)])
