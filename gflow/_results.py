@@ -17,8 +17,9 @@ class RESULTS(enum.Enum):
     )
     step_underflow = (
         "The step fell below the rounding of the weights: the stages could not be "
-        "solved at any step. Derivatives that jump or are not finite do this; use a "
-        "smooth network, or loosen `rtol`."
+        "solved at any step. Derivatives that jump or are not finite do this, and "
+        "samples that squared ReLUs lose, or see again, by less than rounding. Use a "
+        "smoother network, other weights to start from, or a larger `rtol`."
     )
     critical_point = (
         "The flow has come to rest at a critical point of the loss at finite weights: "

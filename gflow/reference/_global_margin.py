@@ -1,5 +1,6 @@
 import dataclasses
 
+import equinox as eqx
 import numpy as np
 import scipy.linalg
 import scipy.optimize
@@ -35,6 +36,9 @@ class GlobalMargin:
     directions: Float64[np.ndarray, "neurons features"]
     shares: Float64[np.ndarray, " neurons"]
     weights: Float64[np.ndarray, " samples"]
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self)
 
 
 def global_margin(

@@ -2,6 +2,7 @@ import dataclasses
 import math
 from typing import Literal, get_args
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike, Float64, Int
 from scipy.optimize import nnls
@@ -43,6 +44,9 @@ class HardMargin:
     direction: Float64[np.ndarray, " features"]
     support: Int[np.ndarray, " support"]
     multipliers: Float64[np.ndarray, " samples"]
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self)
 
 
 def hard_margin(x: ArrayLike, y: ArrayLike, norm: Norm = "l2") -> HardMargin:

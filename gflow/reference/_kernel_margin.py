@@ -1,5 +1,6 @@
 import dataclasses
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike, Float64
 
@@ -31,6 +32,9 @@ class KernelMargin:
     weights: Float64[np.ndarray, " samples"]
     direction: Float64[np.ndarray, "*weights"]
     bound: float
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self)
 
 
 def kernel_margin(gradients: ArrayLike) -> KernelMargin:

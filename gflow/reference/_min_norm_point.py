@@ -2,6 +2,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike, Float64
 
@@ -32,6 +33,9 @@ class MinNormPoint:
     weights: Float64[np.ndarray, " corners"]
     gap: float
     oracle_calls: int
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self)
 
 
 def min_norm_point(
