@@ -81,6 +81,7 @@ def make_frame(
     sizes = _Sizes(*field.units.assign(point), two_norm(point))
     pulling = start.margins, start.jacobian, start.dual, start.gradient
     walls = walls_of(field, point, *pulling, sizes.unit, sizes.size, start.length)
+    point = point + walls.lift
     rows = jnp.abs(projector(field, point)(walls.rows_without(start.jacobian)))
     if not field.free:
         start = _without_lost(start, walls, rows, sizes)

@@ -26,6 +26,9 @@ WALLS = 4
 NEAR = 1e-9
 """A wall is this near, against the size of the unit."""
 
+SAFE = 1e-12
+"""Nearer than this rounding would carry the unit through, and turn the sample off."""
+
 STIFF = 1e3
 """A wall is felt on a step so much longer than the time in which the sample pulls."""
 
@@ -44,11 +47,13 @@ class Walls(eqx.Module):
         normals: Orthonormal directions that nothing moves along; zero rows for none.
         units: For each wall, the weights of the unit that is held.
         samples: The margins that hold them.
+        lift: How the point is taken away from walls that it is within `SAFE` of.
     """
 
     normals: Float[Array, "walls weights"]
     units: Bool[Array, "walls weights"]
     samples: Int[Array, " walls"]
+    lift: Float[Array, " weights"]
 
     @property
     def held(self) -> Bool[Array, " weights"]:
@@ -115,7 +120,8 @@ def walls_of(
     """The walls at a point, for a step of this length."""
     most = min(WALLS, point.size) if field.walled else 0
     zeros = jnp.zeros((most, point.size))
-    none = Walls(zeros, zeros > 0, jnp.zeros(most, jnp.int64))
+    still = jnp.zeros_like(point)
+    none = Walls(zeros, zeros > 0, jnp.zeros(most, jnp.int64), still)
     if most == 0:
         return none
     units = field.units
@@ -148,8 +154,10 @@ def walls_of(
         row, column = index // point.size, index % point.size
         same = unit[None] == unit[column][:, None]
         here = same & (best > 0)[:, None]
-        normals = _orthonormal(jnp.where(here, toward[row], 0.0))
-        return Walls(normals, here, row.astype(jnp.int64))
+        across = jnp.where(here, toward[row], 0.0)
+        short = jnp.maximum(SAFE * size[column] - way[row, column], 0.0)
+        lift = -jnp.where(best > 0, short, 0.0) @ across
+        return Walls(_orthonormal(across), here, row.astype(jnp.int64), lift)
 
     return jax.lax.cond(jnp.any(heavy), find, lambda: none)
 

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import scipy.optimize
 from gflow import Until
+from gflow._field import Field, start_of
+from gflow._framing import make_frame
+from gflow._walls import SAFE
 from jax.flatten_util import ravel_pytree
 from scipy.optimize import linprog
 
@@ -253,3 +256,23 @@ def test_samples_that_squared_relus_lose_keep_their_loss_for_ever(seed, lost):
     )  # fmt: skip
     assert np.isfinite(np.sum(weights**2) * np.max(x) ** 4)
     assert weights[5] > 1e16 * np.sum(weights[~np.asarray(held)])
+
+
+@pytest.mark.parametrize("way", [1e-18, 3e-16, 4e-11])
+def test_a_wall_is_kept_away_from_by_more_than_rounding(way):
+    # The unit is about to lose the first sample, which has half of the weight.
+    x, y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([-1.0, 1.0])
+    flow = gflow.GradientFlow(gflow.Exponential(), x, y)
+    network = gflow.nn.MLP.from_weights([np.array([[way, 0.8]]), [0.6]], power=2)
+    field = Field(flow, network, gflow.clocks.Polar(), 3.0)
+    point, log_radius = start_of(field, network)
+    dual = jnp.array([0.5, 0.5])
+    _, gradient = field.negative_gradient(point, dual)
+    frame = make_frame(
+        field, point, log_radius, dual, gradient, jnp.asarray(1e9), jnp.asarray(1e-6)
+    )  # fmt: skip
+    assert np.any(frame.walls.units)
+    np.testing.assert_allclose(frame.start[0], max(way, SAFE), rtol=1e-6)
+    np.testing.assert_array_equal(frame.start[1:], point[1:])
+    # Only the whole grows.
+    assert abs(frame.gradient[0]) <= frame.start[0]
