@@ -35,6 +35,10 @@ STIFF = 1e3
 NEW = 1e-6
 """A direction that is so much of one is not in the span of those before."""
 
+BEHIND = 1e6
+"""A sample that would have so many times the weight of all others is a wall from behind
+too, for what moves to where it is seen."""
+
 HEAVY, FLAT = 1e-3, 1e-6
 """A sample that holds a unit has this much of the weight, and a margin this small
 against the largest."""
@@ -160,6 +164,44 @@ def walls_of(
         return Walls(_orthonormal(across), here, row.astype(jnp.int64), lift)
 
     return jax.lax.cond(jnp.any(heavy), find, lambda: none)
+
+
+def through_walls(
+    field: Field,
+    point: Float[Array, " weights"],
+    log_radius: Scalar,
+    dual: Float[Array, " margins"],
+    gradient: Float[Array, " weights"],
+) -> Float[Array, " weights"]:
+    """The point, taken through walls that some unit is about to reach from behind.
+
+    There a sample is unseen that pulls the unit back as soon as it sees it.
+    """
+    if not field.walled:
+        return point
+    margins, unseen = field.margins(point), dual <= 0
+    would = field.dual_weights(margins, log_radius, ~unseen, unseen)
+    heavy = unseen & (would > BEHIND)
+    heavy = heavy & (jnp.abs(margins) < FLAT * jnp.max(jnp.abs(margins)))
+
+    def look():
+        units = field.units
+        unit, size = units.assign(point)
+        force = units.norms(gradient, unit)
+        ahead = NEAR / 2 * size * gradient / jnp.where(force > 0, force, 1.0)
+        rows = jnp.where(heavy[:, None], field.jacobian(point + ahead)[1], 0.0)
+        norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
+        toward = rows / jnp.where(norms > 0, norms, 1.0)
+        bent = toward * field.bend_each(point + ahead, toward)
+        curvature = jax.vmap(lambda row: units.totals(row, unit))(bent)
+        beyond = norms / jnp.where(curvature < 0, -curvature, jnp.inf)
+        moved = jax.vmap(lambda row: units.totals(row * ahead, unit))(toward)
+        short = -moved - beyond  # of the wall, seen from behind
+        comes = (norms > 0) & (curvature < 0) & (short > 0)
+        way = jnp.where(comes, short + SAFE * size[None], 0.0)
+        return point - jnp.sum(way * toward, axis=0)
+
+    return jax.lax.cond(jnp.any(heavy), look, lambda: point)
 
 
 def _orthonormal(rows):

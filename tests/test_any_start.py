@@ -276,3 +276,33 @@ def test_a_wall_is_kept_away_from_by_more_than_rounding(way):
     np.testing.assert_array_equal(frame.start[1:], point[1:])
     # Only the whole grows.
     assert abs(frame.gradient[0]) <= frame.start[0]
+
+
+@pytest.mark.parametrize(
+    ("behind", "label", "through"),
+    [
+        (3e-11, -1.0, True),
+        (1e-16, -1.0, True),
+        (3e-8, -1.0, False),
+        (3e-11, 1.0, False),
+    ],
+)
+def test_a_wall_is_met_from_behind_too(behind, label, through):
+    # The second sample turns the unit to where the first is seen, and pulls it back: or
+    # onward, or is too far.
+    x, y = np.array([[1.0, 0.0], [0.6, 0.8]]), np.array([label, 1.0])
+    flow = gflow.GradientFlow(gflow.Exponential(), x, y)
+    network = gflow.nn.MLP.from_weights(
+        [np.array([[-behind * 8, 8.0]]), [6.0]], power=2
+    )
+    field = Field(flow, network, gflow.clocks.Polar(), 3.0)
+    point, log_radius = start_of(field, network)
+    dual = jnp.array([0.0, 1.0])
+    _, gradient = field.negative_gradient(point, dual)
+    frame = make_frame(
+        field, point, log_radius, dual, gradient, jnp.asarray(1.0), jnp.asarray(1e-6)
+    )  # fmt: skip
+    assert (frame.start[0] > 0) == through
+    assert np.any(frame.walls.units) == through
+    assert abs(frame.start[0] - point[0]) <= 1e-10 * through
+    assert bool(frame.lost[0]) == through
