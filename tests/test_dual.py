@@ -8,6 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 from gflow._field import Field
+from gflow._solvers import _equation, _positive, _weights
 from gflow._solvers._dual import linear_weights, stage_weights
 from gflow._solvers._equation import wright_omega
 from gflow._solvers._gram import DenseGram
@@ -137,9 +138,11 @@ def test_steps_for_any_matrix_converge_to_the_same_weights(name):
     assert np.ptp(residual) <= rounding
 
 
-@given(seed=st.integers(0, 999), log_scale=st.floats(0.0, 10.0))
-def test_features_of_all_sizes_leave_the_balance_of_crowds_its_digits(seed, log_scale):
-    # eta R K is up to 1e15: weights with 16 digits do not tell what they move.
+def crowd(seed, log_scale):
+    """An equation in features of all sizes, its solution, and what rounding leaves of it.
+
+    With eta R K up to 1e15: weights of 16 digits do not tell what they move.
+    """
     random = np.random.default_rng(seed)
     factor = random.normal(size=(200, 12)) * 10.0 ** random.uniform(-2, 4, 12)
     scale, eta = np.exp(log_scale), 1e3
@@ -149,16 +152,41 @@ def test_features_of_all_sizes_leave_the_balance_of_crowds_its_digits(seed, log_
     moved = factor.T @ np.asarray(q)
     shift = margins / scale - eta * factor @ moved
     near = 1e-2 / (scale * eta * np.max(np.abs(factor), axis=0))
-    found, _, error = eqx.filter_jit(solve_weights)(
+    equation = (
         flow, q * (1 + 1e-4 * random.normal(size=200)), shift,
         FactoredPositive(jnp.asarray(factor), jnp.ones(12)), scale,
         jnp.ones(200, bool), jnp.asarray(eta), jnp.asarray(0.0),
         jnp.asarray(moved + near * random.normal(size=12)),
     )  # fmt: skip
-    assert error <= 1e-10 * eta * np.linalg.norm(moved)
     # What the shift is rounded to is all that is lost.
     lost = 1e-15 * scale * np.max(np.abs(eta * factor) @ np.abs(moved))
-    np.testing.assert_allclose(found, q, rtol=1e-6 + 30 * lost)
+    return equation, q, 1e-6 + 30 * lost
+
+
+@given(seed=st.integers(0, 999), log_scale=st.floats(0.0, 10.0))
+def test_features_of_all_sizes_leave_the_balance_of_crowds_its_digits(seed, log_scale):
+    equation, q, allowed = crowd(seed, log_scale)
+    found, *_ = eqx.filter_jit(solve_weights)(*equation)
+    np.testing.assert_allclose(found, q, rtol=allowed)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (_equation, "NEAR", 0.1),
+        (_equation, "SHARES", np.asarray([0.8, 0.3, 0.05])),
+        (_weights, "BOLD", 3),
+        (_weights, "SHARPEN", 2.0),
+        (_weights, "CROWD", 150),
+        (_positive, "REFINED", 5),
+    ],
+)
+def test_other_constants_find_the_same_weights(module, name, value, monkeypatch):
+    monkeypatch.setattr(module, name, value)
+    for seed in (3, 8):
+        equation, q, allowed = crowd(seed, 5.0)
+        found, *_ = jax.jit(lambda e=equation: solve_weights(*e))()
+        np.testing.assert_allclose(found, q, rtol=allowed)
 
 
 def test_a_weight_of_all_leaves_the_others_their_digits():
