@@ -139,7 +139,7 @@ def test_steps_for_any_matrix_converge_to_the_same_weights(name):
 
 
 def crowd(seed, log_scale):
-    """An equation in features of all sizes, its solution, and what rounding leaves of it.
+    """An equation in features of all sizes, its solution, and the rounding of that.
 
     With eta R K up to 1e15: weights of 16 digits do not tell what they move.
     """
