@@ -77,7 +77,7 @@ def make_frame(
     rtol: Scalar,
 ) -> Frame:
     """The frame of a step of about this length."""
-    point = through_walls(field, point, log_radius, dual, gradient)
+    point = through_walls(field, point, log_radius, dual, gradient, length)
     start = _seen(field, point, log_radius, dual, gradient, length)
     sizes = _Sizes(*field.units.assign(point), two_norm(point))
     pulling = start.margins, start.jacobian, start.dual, start.gradient

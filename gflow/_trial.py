@@ -93,7 +93,7 @@ def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:
     zero, given = jnp.zeros(()), carry.solver_state
     own = is_own(solver)
     if not own:
-        given = solver.init(TERM, zero, zero, carry.point, frame)
+        given = solver.init(TERM, zero, zero, frame.start, frame)
     end, error, dense_info, state, outcome = solver.step(
         TERM, zero, length, frame.start, frame, given, jnp.asarray(True)
     )

@@ -172,6 +172,7 @@ def through_walls(
     log_radius: Scalar,
     dual: Float[Array, " margins"],
     gradient: Float[Array, " weights"],
+    length: Scalar,
 ) -> Float[Array, " weights"]:
     """The point, taken through walls that some unit is about to reach from behind.
 
@@ -198,8 +199,12 @@ def through_walls(
         moved = jax.vmap(lambda row: units.totals(row * ahead, unit))(toward)
         short = -moved - beyond  # of the wall, seen from behind
         comes = (norms > 0) & (curvature < 0) & (short > 0)
+        comes = comes & (short <= length * force[None])
         way = jnp.where(comes, short + SAFE * size[None], 0.0)
-        return point - jnp.sum(way * toward, axis=0)
+        # Of the same wall, as of samples that are twice the same, only one is met.
+        met = jnp.argmax(way, axis=0)[None]
+        steps = jnp.take_along_axis(way * toward, met, axis=0)[0]
+        return point - steps
 
     return jax.lax.cond(jnp.any(heavy), look, lambda: point)
 

@@ -30,7 +30,7 @@ from .operator import Symmetric
 
 LONGEST = 0.3  # of a step, in radians: beyond, the equations are other ones
 FINE = 1e-11  # a residual that no longer halves below this is rounding
-ROUNDED = 4.0  # or below this times the rounding of the sums that it is made of
+ROUNDED, COARSEST = 4.0, 1e-8  # or below so many roundings of its sums, if no more
 KRYLOV = 200  # iterations of LSMR, at most, in a step
 DAMPING = 0.3  # times the root of the residual; found by trial
 
@@ -63,7 +63,7 @@ def newton(
 ) -> Root:
     """The stationary direction near `theta` with these active margins."""
     multipliers = None
-    best, sizes, fine = None, [], FINE
+    best, sizes, reached = None, [], False
     for _ in range(max_steps + 1):
         margins, gradients = model.jacobian(theta)
         basis, triangle = np.linalg.qr(gradients[active].T)
@@ -74,11 +74,12 @@ def newton(
         sizes.append(float(np.hypot(np.linalg.norm(drift), np.linalg.norm(gap))))
         full = np.zeros(len(margins))
         full[active] = multipliers
-        fine = max(FINE, ROUNDED * rounding_of(gradients[active], theta, multipliers))
+        rounding = ROUNDED * rounding_of(gradients[active], theta, multipliers)
+        fine = max(FINE, rounding) if rounding < COARSEST else FINE
         stalled = best is not None and sizes[-1] > best[2] / 2
         if best is None or sizes[-1] < best[2]:
-            best = theta, full, sizes[-1]
-        if (stalled and best[2] < fine) or not np.isfinite(sizes[-1]):
+            best, reached = (theta, full, sizes[-1]), sizes[-1] < fine
+        if (stalled and reached) or not np.isfinite(sizes[-1]):
             break
         step, change = newton_step(
             model, theta, full, (basis, triangle), (drift, gap), sizes[-1]
@@ -87,7 +88,7 @@ def newton(
         theta, multipliers = theta + part * step, multipliers + part * change
     assert best is not None
     contraction = sizes[1] / max(sizes[0], FINE) if len(sizes) > 1 else np.inf
-    return Root(*best, best[2] < fine, len(sizes) - 1, contraction)
+    return Root(*best, reached, len(sizes) - 1, contraction)
 
 
 def rounding_of(gradients, theta, multipliers) -> float:

@@ -75,7 +75,7 @@ def stage_weights(
     flow = field.flow
     half, lower = gram.positive(flat)
     # The part of K that is not symmetric is corrected by the outer iteration.
-    tilted = shift + eta * (gram.times(weights) - half.image(half.motion(weights)))
+    tilted = shift + eta * gram.tilt(half, weights)
 
     expected = gram.motion_to(half, weights, answer)
 

@@ -52,6 +52,10 @@ class AbstractGram(eqx.Module):
         """The symmetric part, and a number that is finite if it is positive."""
 
     @abc.abstractmethod
+    def tilt(self, half: AbstractPositive, q) -> Float[Array, " m"]:
+        """What $K$ has beside its positive part, times weights."""
+
+    @abc.abstractmethod
     def answer(self, q: Float[Array, " m"]) -> Float[Array, " weights"]:
         r"""How the point answers to dual weights, $A^{-1} J^\top q$."""
 
@@ -91,6 +95,9 @@ class DenseGram(AbstractGram):
             lambda: jnp.sum(jax.lax.linalg.cholesky(lifted, symmetrize_input=False)),
         )
         return DensePositive(half), lower
+
+    def tilt(self, half, q):
+        return self.times(q) - half.motion(q)
 
     def answer(self, q):
         return q @ self.response
@@ -133,6 +140,11 @@ class FactoredGram(AbstractGram):
         lifted = jnp.where(flat, half, half + lift * np.eye(len(half)))
         lower = jax.lax.linalg.cholesky(lifted, symmetrize_input=False)
         return FactoredPositive(self.jacobian @ lower, lower), jnp.sum(lower)
+
+    def tilt(self, half, q):
+        if self.middle.ndim == 1:
+            return jnp.zeros_like(q)
+        return self.jacobian @ self._tilt(half, q)
 
     def answer(self, q):
         return _times(self.middle, q @ self.jacobian)

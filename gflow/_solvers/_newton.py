@@ -71,8 +71,11 @@ def solve_newton(
         same = (sample[:, None] == sample[None]).astype(float)
         some = None if shares is None else shares[chosen]
         root = _Root((q * decay)[chosen], some, lambda c: same @ c)
-        among = gram.block(chosen, lift)
-        solved, _ = among.solve(rate, 0.0, root, right[chosen], ahead)
+        among, some_right = gram.block(chosen, lift), right[chosen]
+        if gram.holds_motion:
+            moved = root.transposed(gram.image(ahead.T).T[chosen])
+            some_right = some_right - rate * root(moved)
+        solved, _ = among.solve(rate, 0.0, root, some_right, ahead)
         found = right.at[chosen].set(solved)
         moved = gram.motion(found.T).T
         return found, moved + ahead

@@ -101,7 +101,7 @@ def solve_weights(
 
     def unfinished(carry) -> Bool[Array, ""]:
         *_, count, error = carry
-        return (count < MAX_ITERATIONS) & ~(error <= tolerance)
+        return (count < MAX_ITERATIONS) & (error > tolerance)  # not if it is NaN
 
     begin = (start, scale, jnp.asarray(False), jnp.asarray(0), jnp.asarray(jnp.inf))
     found, *_, error = jax.lax.while_loop(unfinished, step, begin)
