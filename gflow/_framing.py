@@ -16,7 +16,7 @@ from ._paces import Paces, paces
 from ._seen import counted, seen_margins
 from ._slides import projector
 from ._types import Scalar
-from ._walls import Walls, through_walls, walls_of
+from ._walls import Walls, walls_of
 
 
 REST = 1e-5, 1e-14
@@ -77,12 +77,10 @@ def make_frame(
     rtol: Scalar,
 ) -> Frame:
     """The frame of a step of about this length."""
-    point = through_walls(field, point, log_radius, dual, gradient, length)
     start = _seen(field, point, log_radius, dual, gradient, length)
     sizes = _Sizes(*field.units.assign(point), two_norm(point))
     pulling = start.margins, start.jacobian, start.dual, start.gradient
     walls = walls_of(field, point, *pulling, sizes.unit, sizes.size, start.length)
-    point = point + walls.lift
     rows = jnp.abs(projector(field, point)(walls.rows_without(start.jacobian)))
     if not field.free:
         start = _without_lost(start, walls, rows, sizes)

@@ -26,18 +26,11 @@ WALLS = 4
 NEAR = 1e-9
 """A wall is this near, against the size of the unit."""
 
-SAFE = 1e-12
-"""Nearer than this rounding would carry the unit through, and turn the sample off."""
-
 STIFF = 1e3
 """A wall is felt on a step so much longer than the time in which the sample pulls."""
 
 NEW = 1e-6
 """A direction that is so much of one is not in the span of those before."""
-
-BEHIND = 1e6
-"""A sample that would have so many times the weight of all others is a wall from behind
-too, for what moves to where it is seen."""
 
 HEAVY, FLAT = 1e-3, 1e-6
 """A sample that holds a unit has this much of the weight, and a margin this small
@@ -51,13 +44,11 @@ class Walls(eqx.Module):
         normals: Orthonormal directions that nothing moves along; zero rows for none.
         units: For each wall, the weights of the unit that is held.
         samples: The margins that hold them.
-        lift: How the point is taken away from walls that it is within `SAFE` of.
     """
 
     normals: Float[Array, "walls weights"]
     units: Bool[Array, "walls weights"]
     samples: Int[Array, " walls"]
-    lift: Float[Array, " weights"]
 
     @property
     def held(self) -> Bool[Array, " weights"]:
@@ -124,8 +115,7 @@ def walls_of(
     """The walls at a point, for a step of this length."""
     most = min(WALLS, point.size) if field.walled else 0
     zeros = jnp.zeros((most, point.size))
-    still = jnp.zeros_like(point)
-    none = Walls(zeros, zeros > 0, jnp.zeros(most, jnp.int64), still)
+    none = Walls(zeros, zeros > 0, jnp.zeros(most, jnp.int64))
     if most == 0:
         return none
     units = field.units
@@ -158,55 +148,10 @@ def walls_of(
         row, column = index // point.size, index % point.size
         same = unit[None] == unit[column][:, None]
         here = same & (best > 0)[:, None]
-        across = jnp.where(here, toward[row], 0.0)
-        short = jnp.maximum(SAFE * size[column] - way[row, column], 0.0)
-        lift = -jnp.where(best > 0, short, 0.0) @ across
-        return Walls(_orthonormal(across), here, row.astype(jnp.int64), lift)
+        normals = _orthonormal(jnp.where(here, toward[row], 0.0))
+        return Walls(normals, here, row.astype(jnp.int64))
 
     return jax.lax.cond(jnp.any(heavy), find, lambda: none)
-
-
-def through_walls(
-    field: Field,
-    point: Float[Array, " weights"],
-    log_radius: Scalar,
-    dual: Float[Array, " margins"],
-    gradient: Float[Array, " weights"],
-    length: Scalar,
-) -> Float[Array, " weights"]:
-    """The point, taken through walls that some unit is about to reach from behind.
-
-    There a sample is unseen that pulls the unit back as soon as it sees it.
-    """
-    if not field.walled:
-        return point
-    margins, unseen = field.margins(point), dual <= 0
-    would = field.dual_weights(margins, log_radius, ~unseen, unseen)
-    heavy = unseen & (would > BEHIND)
-    heavy = heavy & (jnp.abs(margins) < FLAT * jnp.max(jnp.abs(margins)))
-
-    def look():
-        units = field.units
-        unit, size = units.assign(point)
-        force = units.norms(gradient, unit)
-        ahead = NEAR / 2 * size * gradient / jnp.where(force > 0, force, 1.0)
-        rows = jnp.where(heavy[:, None], field.jacobian(point + ahead)[1], 0.0)
-        norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
-        toward = rows / jnp.where(norms > 0, norms, 1.0)
-        bent = toward * field.bend_each(point + ahead, toward)
-        curvature = jax.vmap(lambda row: units.totals(row, unit))(bent)
-        beyond = norms / jnp.where(curvature < 0, -curvature, jnp.inf)
-        moved = jax.vmap(lambda row: units.totals(row * ahead, unit))(toward)
-        short = -moved - beyond  # of the wall, seen from behind
-        comes = (norms > 0) & (curvature < 0) & (short > 0)
-        comes = comes & (short <= length * force[None])
-        way = jnp.where(comes, short + SAFE * size[None], 0.0)
-        # Of the same wall, as of samples that are twice the same, only one is met.
-        met = jnp.argmax(way, axis=0)[None]
-        steps = jnp.take_along_axis(way * toward, met, axis=0)[0]
-        return point - steps
-
-    return jax.lax.cond(jnp.any(heavy), look, lambda: point)
 
 
 def _orthonormal(rows):

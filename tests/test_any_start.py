@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 import scipy.optimize
 from gflow import Until
-from gflow._field import Field, start_of
-from gflow._framing import make_frame
-from gflow._walls import SAFE
 from jax.flatten_util import ravel_pytree
 from scipy.optimize import linprog
 
@@ -256,53 +253,3 @@ def test_samples_that_squared_relus_lose_keep_their_loss_for_ever(seed, lost):
     )  # fmt: skip
     assert np.isfinite(np.sum(weights**2) * np.max(x) ** 4)
     assert weights[5] > 1e16 * np.sum(weights[~np.asarray(held)])
-
-
-@pytest.mark.parametrize("way", [1e-18, 3e-16, 4e-11])
-def test_a_wall_is_kept_away_from_by_more_than_rounding(way):
-    # The unit is about to lose the first sample, which has half of the weight.
-    x, y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([-1.0, 1.0])
-    flow = gflow.GradientFlow(gflow.Exponential(), x, y)
-    network = gflow.nn.MLP.from_weights([np.array([[way, 0.8]]), [0.6]], power=2)
-    field = Field(flow, network, gflow.clocks.Polar(), 3.0)
-    point, log_radius = start_of(field, network)
-    dual = jnp.array([0.5, 0.5])
-    _, gradient = field.negative_gradient(point, dual)
-    frame = make_frame(
-        field, point, log_radius, dual, gradient, jnp.asarray(1e9), jnp.asarray(1e-6)
-    )  # fmt: skip
-    assert np.any(frame.walls.units)
-    np.testing.assert_allclose(frame.start[0], max(way, SAFE), rtol=1e-6)
-    np.testing.assert_array_equal(frame.start[1:], point[1:])
-    # Only the whole grows.
-    assert abs(frame.gradient[0]) <= frame.start[0]
-
-
-@pytest.mark.parametrize(
-    ("behind", "label", "through"),
-    [
-        (3e-11, -1.0, True),
-        (1e-16, -1.0, True),
-        (3e-8, -1.0, False),
-        (3e-11, 1.0, False),
-    ],
-)
-def test_a_wall_is_met_from_behind_too(behind, label, through):
-    # The second sample turns the unit to where the first is seen, and pulls it back: or
-    # onward, or is too far.
-    x, y = np.array([[1.0, 0.0], [0.6, 0.8]]), np.array([label, 1.0])
-    flow = gflow.GradientFlow(gflow.Exponential(), x, y)
-    network = gflow.nn.MLP.from_weights(
-        [np.array([[-behind * 8, 8.0]]), [6.0]], power=2
-    )
-    field = Field(flow, network, gflow.clocks.Polar(), 3.0)
-    point, log_radius = start_of(field, network)
-    dual = jnp.array([0.0, 1.0])
-    _, gradient = field.negative_gradient(point, dual)
-    frame = make_frame(
-        field, point, log_radius, dual, gradient, jnp.asarray(1.0), jnp.asarray(1e-6)
-    )  # fmt: skip
-    assert (frame.start[0] > 0) == through
-    assert np.any(frame.walls.units) == through
-    assert abs(frame.start[0] - point[0]) <= 1e-10 * through
-    assert bool(frame.lost[0]) == through
