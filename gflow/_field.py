@@ -44,11 +44,8 @@ MILD = 15.0
 their own. At rest differences of stored ones would carry rounding into the weights."""
 
 LOG_HUGE = 709.0
+LOG_MOST = 575.0
 """exp of more than this overflows: beyond, times and losses are infinite."""
-
-LOG_MOST = 230.0
-"""The logarithm of the most weight that a sample which is held has beside all others:
-its square, times that of a Jacobian, must not overflow."""
 
 LEAST_LOSS = -1500.0
 """The logarithm of a square loss that is zero to the last bit."""
