@@ -243,3 +243,12 @@ def test_samples_that_squared_relus_lose_keep_their_loss_for_ever(seed, lost):
     assert np.all(np.abs(margins[:lost]) < 1e-6)
     # The others are fitted, and the least of them like log t + O(log log t).
     assert 1 <= margins[lost] / 1000 <= 1.1
+
+
+@pytest.mark.parametrize("scale", [1e-70, 1e-100])
+def test_squared_relus_lose_no_sample_that_the_flow_keeps(scale):
+    # After the last saddle all points are fitted, from whatever scale.
+    flow, network = any_start.xor(scale)
+    until = gflow.Until(log_margin_scale=60.0)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    assert np.min(flow.margins(curve[-1].direction)) > 0
