@@ -245,10 +245,24 @@ def test_samples_that_squared_relus_lose_keep_their_loss_for_ever(seed, lost):
     assert 1 <= margins[lost] / 1000 <= 1.1
 
 
-@pytest.mark.parametrize("scale", [1e-70, 1e-100])
-def test_squared_relus_lose_no_sample_that_the_flow_keeps(scale):
-    # After the last saddle all points are fitted, from whatever scale.
+def all_escapes(scale):
+    """A curve of squared ReLUs, and when the loss falls, as from weights of scale 1."""
     flow, network = any_start.xor(scale)
     until = gflow.Until(log_margin_scale=60.0)
     curve = gflow.solve(flow, network, until=until, progress=False)
-    assert np.min(flow.margins(curve[-1].direction)) > 0
+    times = [
+        any_start.crossing(lambda c, at=at: np.log(at) - np.asarray(c.log_loss), curve)
+        for at in any_start.LOSSES
+    ]
+    return curve, np.array(times) + math.log(scale)
+
+
+def test_squared_relus_lose_no_sample_that_the_flow_keeps():
+    # After the last saddle all points are fitted, from whatever scale; SciPy confirms
+    # the first escapes, and the last one comes later by the logarithm of the scale.
+    exact = any_start.lsoda_escapes(1e-6, any_start.LOSSES[:3])
+    last = all_escapes(1e-9)[1][-1]
+    for scale in (1e-70, 1e-100):
+        curve, times = all_escapes(scale)
+        assert np.min(curve.flow.margins(curve[-1].direction)) > 0
+        np.testing.assert_allclose(times, [*exact, last], rtol=0, atol=5e-5)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gflow import Until
+from gflow._limit import newton
 from gflow.nn import DeepLinear
 from runs import flat
 from scipy.optimize import minimize
@@ -223,6 +224,36 @@ def test_features_of_all_sizes_are_certified_in_any_unit(seed, unit):
     limit = gflow.limit(run, tolerance=1e-9)
     assert limit.verdict == "local maximum"
     assert abs(limit.margin / (unit * exact) - 1) < 1e-9
+
+
+class Linear:
+    """Margins that are linear, by their gradients."""
+
+    def __init__(self, gradients):
+        self.gradients = gradients
+
+    def jacobian(self, theta):
+        return self.gradients @ theta, self.gradients
+
+    def bend(self, theta, multipliers, vector):
+        return np.zeros_like(vector)
+
+
+@pytest.mark.parametrize("apart", [1e-13, 1e-12, 1e-9, 1.0])
+@pytest.mark.parametrize("rounded", [newton.ROUNDED, 10 * newton.ROUNDED])
+def test_a_root_of_gradients_that_are_all_but_one_is_none(apart, rounded, monkeypatch):
+    # Their multipliers are huge and of both signs: no rounding may pass for a root.
+    monkeypatch.setattr(newton, "ROUNDED", rounded)
+    random = np.random.default_rng(5)
+    one, off = random.normal(size=(2, 6))
+    model = Linear(np.array([one, one + apart * off]))
+    theta = random.normal(size=6)
+    root = newton.newton(model, theta / np.linalg.norm(theta), np.ones(2, bool), 10)
+    margins, gradients = model.jacobian(root.theta)
+    missed = np.linalg.norm(root.theta - root.multipliers @ gradients)
+    if root.converged:
+        assert np.hypot(missed, np.linalg.norm(1 - margins)) <= 1e-8
+    assert root.converged or apart < 1
 
 
 def test_digits_agree_with_sequential_quadratic_programming():

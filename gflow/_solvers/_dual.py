@@ -66,7 +66,7 @@ def stage_weights(
         answer: A guess of $A^{-1} J^\top q$.
 
     Returns:
-        The weights $q$, $A^{-1} J^\top q$, and the error that is left, if it is known.
+        The weights $q$, $A^{-1} J^\top q$, and the error that is left; 0 if not known.
     """
     none = jnp.zeros(())
     if field.free:

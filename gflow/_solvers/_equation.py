@@ -114,7 +114,7 @@ class Equation(eqx.Module):
             return self.length(self.newton(guess, miss, slopes, scale), slopes, scale)
 
         def compared():
-            nearer = length(other) < length(one)
+            nearer = ~(length(one) <= length(other))  # also if the first is NaN
             return jax.tree.map(lambda a, b: jnp.where(nearer, b, a), one, other)
 
         return jax.lax.cond(

@@ -291,5 +291,5 @@ def _newton_map(
         frame.field, dual - lost, margins + model.jacobian @ (free - point), model.gram,
         model.flat, scale, frame.seen, step, tolerance, (point - free) / step,
     )  # fmt: skip
-    found = left < ASTRAY * two_norm(point)
+    found = left <= ASTRAY * two_norm(point)
     return free + step * answer, jnp.where(frame.lost, dual, new), ~found
