@@ -30,7 +30,7 @@ from .operator import Symmetric
 
 LONGEST = 0.3  # of a step, in radians: beyond, the equations are other ones
 FINE = 1e-11  # a residual that no longer halves below this is rounding
-ROUNDED, COARSEST = 4.0, 1e-8  # or below so many roundings of its sums, if no more
+ROUNDED, COARSEST = 4.0, 1e-8  # or below so many roundings of its sums, or so much
 KRYLOV = 200  # iterations of LSMR, at most, in a step
 DAMPING = 0.3  # times the root of the residual; found by trial
 
@@ -75,7 +75,7 @@ def newton(
         full = np.zeros(len(margins))
         full[active] = multipliers
         rounding = ROUNDED * rounding_of(gradients[active], theta, multipliers)
-        fine = max(FINE, rounding) if rounding < COARSEST else FINE
+        fine = min(max(FINE, rounding), COARSEST)
         stalled = best is not None and sizes[-1] > best[2] / 2
         if best is None or sizes[-1] < best[2]:
             best, reached = (theta, full, sizes[-1]), sizes[-1] < fine
