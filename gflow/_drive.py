@@ -15,6 +15,7 @@ import numpy as np
 from . import _attempt, _checkpoint, _events, _loop, _rest
 from ._carry import controller, strong, tolerance
 from ._compile import compiled
+from ._devices import beside
 from ._landing import land
 from ._modes import LATEST
 from ._observed import first_crossing
@@ -63,7 +64,8 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
         return jax.block_until_ready(
             compiled(_loop.advance)(
                 run.field, run.solver, control, tolerances, Levels(run.levels),
-                run.carry, np.int64(steps), np.int64(attempts), capacity,
+                beside(run.carry, run.field.flow.x), np.int64(steps),
+                np.int64(attempts), capacity,
             )
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num, PyTree
 
 from ._checks import checked_array, require_x64
+from ._devices import devices_of
 from ._labels import checked_labels
 from ._logs import log_mean_exp
 from ._losses import AbstractLoss
@@ -200,6 +201,7 @@ def _checked(
             f"{loss!r}. (A class? Call it to make an instance.)"
         )
     require_x64()
+    spread = devices_of(x)
     x, y = checked_array(x, "x"), checked_array(y, "y")
     if x.ndim < 2 or x.shape[0] == 0:
         raise ValueError(
@@ -217,7 +219,7 @@ def _checked(
             f"{x.shape[0]} and {y.shape[0] if y.ndim else 1}."
         )
     kind, y, classes = checked_labels(loss, y)
-    return jnp.asarray(x), jnp.asarray(y), kind, classes
+    return jax.device_put(x, spread), jnp.asarray(y), kind, classes
 
 
 def _checked_smoothing(smoothing: float) -> Array:

@@ -24,6 +24,7 @@ ROOMS: tuple[str, ...] = (
     *(
         "_logs",
         "_losses",
+        "_devices",
         "_labels",
         "_norms",
         "_flow",
