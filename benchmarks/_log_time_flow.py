@@ -1,11 +1,15 @@
-r"""The flow without polar coordinates, in log-time, for the solvers of SciPy.
+r"""The flow without polar coordinates, in log-time, for the solvers of others.
 
 With $s = \log(1 + t)$, $\mathrm dw/\mathrm ds = e^{s + \log G} J^\top q$: all that a
-careful user would do by hand, logarithms included, with jitted field and Jacobian.
+careful user would do by hand, logarithms included, with jitted field and Jacobian; for
+SciPy's methods and, where `scikit-sundae` is installed, CVODE with a dense Jacobian and
+with Krylov iterations on its products.
 """
 
 import dataclasses
+import importlib.util
 import math
+import time
 import warnings
 
 import jax
@@ -16,6 +20,7 @@ from scipy.integrate import solve_ivp
 
 
 METHODS = ("LSODA", "Radau", "BDF")
+CVODE = ("CVODE", "CVODE, GMRES") if importlib.util.find_spec("sksundae") else ()
 MOST_CALLS = 50_000  # of the field, then it is given up
 
 
@@ -58,18 +63,26 @@ class LogTimeFlow:
 
         def field(s, w):
             margins, pullback = jax.vjp(lambda w: flow.margins(unravel(w)), w)
+            if flow.kind == "targets":  # margins are errors, of one output
+                (pull,) = pullback(-margins / len(flow.y))
+                return jnp.exp(s) * pull
             log_weights = flow.loss.log_weight(margins)
             log_pull = jax.nn.logsumexp(log_weights) - math.log(len(flow.y))
             (pull,) = pullback(jax.nn.softmax(log_weights))
             return jnp.exp(s + log_pull) * pull
 
+        def product(s, w, v):
+            return jax.jvp(lambda w: field(s, w), (w,), (v,))[1]
+
         self.start = np.asarray(start)
         self.field = jax.jit(field)
         self.jacobian = jax.jit(jax.jacfwd(field, argnums=1))
+        self.product = jax.jit(product)
 
-    def follow(self, method, log_t, rtol):
-        """The end at `log_t` by one of `METHODS`."""
+    def follow(self, method, log_t, rtol, most_seconds=math.inf):
+        """The end at `log_t` by one of `METHODS` or of `CVODE`, if that is in time."""
         calls = jacobians = 0
+        late = time.perf_counter() + most_seconds
 
         def field(s, w):
             nonlocal calls
@@ -77,6 +90,8 @@ class LogTimeFlow:
             value = np.asarray(self.field(s, w))
             if calls > MOST_CALLS or not np.isfinite(value).all():
                 raise GivenUpError(f"gave up at log t = {s:.3g} after {calls} calls")
+            if time.perf_counter() > late:
+                raise GivenUpError(f"at log t = {s:.3g} after {most_seconds:.3g} s")
             return value
 
         def jacobian(s, w):
@@ -88,12 +103,39 @@ class LogTimeFlow:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # their trouble shows in `ok`
-                found = solve_ivp(
-                    field, (0.0, log_t), self.start, method=method, jac=jacobian,
-                    rtol=rtol, atol=rtol, t_eval=[log_t],
-                )  # fmt: skip
-            message, ok = str(found.message), bool(found.success)
-            end = found.y[:, -1] if ok else end
+                if method in CVODE:
+                    end, message, ok = self._cvode(method, field, jacobian, log_t, rtol)
+                else:
+                    found = solve_ivp(
+                        field, (0.0, log_t), self.start, method=method, jac=jacobian,
+                        rtol=rtol, atol=rtol, t_eval=[log_t],
+                    )  # fmt: skip
+                    message, ok = str(found.message), bool(found.success)
+                    end = found.y[:, -1] if ok else end
         except GivenUpError as error:
             message = str(error)
         return Outcome(rtol, calls, jacobians, end, message, ok)
+
+    def _cvode(self, method, field, jacobian, log_t, rtol):
+        """The end by SUNDIALS, whose callables fill arrays."""
+        from sksundae import cvode
+
+        def fill(s, w, out):
+            out[:] = field(s, w)
+
+        def fill_jacobian(s, w, _, out):
+            out[:] = jacobian(s, w)
+
+        def fill_product(s, w, _, v, out):
+            out[:] = np.asarray(self.product(s, w, v))
+
+        if method == "CVODE":
+            how = {"linsolver": "dense", "jacfn": fill_jacobian}
+        else:
+            products = cvode.CVODEJacTimes(None, fill_product)
+            how = {"linsolver": "gmres", "krylov_dim": 30, "jactimes": products}
+        solver = cvode.CVODE(
+            fill, method="BDF", rtol=rtol, atol=rtol, max_num_steps=MOST_CALLS, **how
+        )
+        found = solver.solve(np.array([0.0, log_t]), self.start)
+        return found.y[-1], str(found.message), bool(found.success)
