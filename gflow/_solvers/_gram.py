@@ -124,7 +124,7 @@ class FactoredGram(AbstractGram):
         return self.jacobian @ self.answer(vector)
 
     def resolve(self, eta, right):
-        return _woodbury(eta * self._left(), self.jacobian, right[:, None])[:, 0]
+        return _woodbury(self._left(), self.jacobian, eta, right[:, None])[:, 0]
 
     def without(self, column):
         columns = jnp.concatenate([self._left(), -column[:, None]], axis=1)
@@ -189,15 +189,16 @@ def _times(matrix, vector):
     return matrix * vector if matrix.ndim == 1 else matrix @ vector
 
 
-def _woodbury(columns, rows, right):
-    """The solution of (1 + columns rows^T) x = b."""
-    inner = np.eye(columns.shape[1]) + rows.T @ columns
+def _woodbury(columns, rows, scale, right):
+    """The solution of (1 + scale columns rows^T) x = b."""
+    # Apart from the scale: so the large product is made once for a stage's iterations.
+    inner = np.eye(columns.shape[1]) + scale * (rows.T @ columns)
 
     def solved(left):
-        return left - columns @ jnp.linalg.solve(inner, rows.T @ left)
+        return left - columns @ (scale * jnp.linalg.solve(inner, (left.T @ rows).T))
 
     def missed(found):
-        return right - found - columns @ (rows.T @ found)
+        return right - found - columns @ (scale * (found.T @ rows).T)
 
     return refined(solved, missed, right)
 
@@ -206,4 +207,4 @@ def solve_sum(columns, rows, right: Float[Array, "m k"]) -> Float[Array, "m k"]:
     """The solution of (1 + columns rows^T) x = b, without what `without` leaves out."""
     if rows is None:
         return jnp.linalg.solve(np.eye(len(columns)) + columns, right)
-    return _woodbury(columns, rows, right)
+    return _woodbury(columns, rows, 1.0, right)
