@@ -40,6 +40,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("gflow")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Tests of one file share solves: with `-n`, let neighbors be in one process."""
+    option = config.option
+    if getattr(option, "numprocesses", None) and option.dist == "no":
+        option.dist = "worksteal"
+
+
 def pytest_configure(config):
     """A program that another process is just writing is compiled as if it were not."""
     told = "ignore:Error reading persistent compilation cache entry:UserWarning"
