@@ -36,16 +36,16 @@ COLUMNS += ("log_t", "normalized_margin", "alignment", "seconds", "ok", "missed"
 MOMENTS = 120
 
 
-def problem(samples, channels, width):
+def problem(samples, channels, width, classes=10):
     """The flow on so many digits, and the network it starts from."""
-    x, y = gflow.data.digits(tuple(range(10)), samples=samples)
-    network = gflow.nn.ConvNet((8, 8), channels, (width,), 10, key=jr.key(0))
+    x, y = gflow.data.digits(tuple(range(classes)), samples=samples)
+    network = gflow.nn.ConvNet((8, 8), channels, (width,), classes, key=jr.key(0))
     return gflow.GradientFlow(gflow.CrossEntropy(), x, y), network
 
 
-def measure(samples, channels, width, rtol, log_t):
+def measure(samples, channels, width, rtol, log_t, classes):
     """The row of a run, and the run at moments even in log log t."""
-    flow, network = problem(samples, channels, width)
+    flow, network = problem(samples, channels, width, classes)
     until = gflow.Until(log_t=log_t)
     # The first call compiles, so that what it says of seconds is without that.
     curve = gflow.solve(flow, network, until=until, rtol=rtol, progress=False)
@@ -57,7 +57,7 @@ def measure(samples, channels, width, rtol, log_t):
         "case": f"ConvNet {channels}, {width} on {samples} digits",
         "rtol": rtol,
         "weights": curve.steps.rates.shape[1],
-        "margins": 9 * samples,
+        "margins": (classes - 1) * samples,
         "steps": curve.stats["steps"],
         "rejected": curve.stats["rejected"],
         "failed": curve.stats["failed"],
@@ -103,11 +103,14 @@ def draw(moments):
     return figure
 
 
-def main(samples=100, channels=(8, 16), width=32, rtol=1e-5, log_t=1e6, figure=None):
+def main(
+    samples=100, channels=(8, 16), width=32, rtol=1e-5, log_t=1e6, figure=None,
+    classes=10,
+):  # fmt: skip
     """Measure one run, print its row, draw it, and return the rows."""
     jax.config.update("jax_enable_x64", True)
     _bench.emit(_bench.versions())
-    row, moments = measure(samples, tuple(channels), width, rtol, log_t)
+    row, moments = measure(samples, tuple(channels), width, rtol, log_t, classes)
     limits = {"seconds": SECONDS} if log_t >= 1e6 else {}
     rows = [_bench.emit(_bench.judged(row, **limits))]
     if figure is not None:

@@ -101,8 +101,7 @@ class AbstractCurve(eqx.Module):
     def __iter__(self) -> Iterator[Point]:
         moving, still = _apart(self._points())
         for index in range(len(self)):
-            here = jax.tree.map(lambda leaf, k=index: leaf[k], moving)
-            yield eqx.combine(here, still)
+            yield eqx.combine(_row(moving, index), still)
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
@@ -111,7 +110,7 @@ class AbstractCurve(eqx.Module):
         if not -times <= at < times:
             raise IndexError(f"The curve has {times} points, and none of number {at}.")
         moving, still = _apart(self._points())
-        return eqx.combine(jax.tree.map(lambda leaf: leaf[at], moving), still)
+        return eqx.combine(_row(moving, at % times), still)
 
     def map(self, fn: Callable[..., PyTree], *arrays: PyTree) -> PyTree:
         """Apply a function to each point: a diagnostic, or one of your own.
@@ -175,6 +174,18 @@ def taken(direction: PyTree, index: slice) -> PyTree:
     """A stack of networks at some of its times."""
     moving, still = _tree.partition(direction)
     return eqx.combine(jax.tree.map(lambda leaf: leaf[index], moving), still)
+
+
+def _row(stacked: PyTree, index: int) -> PyTree:
+    """One entry of each array."""
+    leaves, structure = jax.tree.flatten(stacked)
+    return jax.tree.unflatten(structure, _entries(leaves, index))
+
+
+@jax.jit
+def _entries(leaves: list[Array], index: Array) -> list[Array]:
+    """One program for all of them, where `leaf[3]` and `leaf[4]` would each be one."""
+    return [jax.lax.dynamic_index_in_dim(a, index, keepdims=False) for a in leaves]
 
 
 def _apart(points: Point) -> tuple[Point, Point]:

@@ -1,14 +1,22 @@
 import gc
 import os
+import tempfile
 from pathlib import Path
 
 
 # Before NumPy loads: several BLAS threads make small factorizations far slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
-# Most of the suite's time is compilation, and this halves it. To test programs as users
-# run them, set XLA_FLAGS to nothing.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Most of the suite's time is compilation, and this halves it; so does each core compile
+# a program of its own. To test programs as users run them, set XLA_FLAGS to nothing.
+FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+os.environ.setdefault("XLA_FLAGS", FLAGS)
+# What one test has compiled, no other compiles again, in whichever process. It lasts as
+# long as the run; to keep it for the next, set this to a directory.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory(prefix="gflow-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 
@@ -30,6 +38,20 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("gflow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Tests of one file share solves: with `-n`, let neighbors be in one process."""
+    option = config.option
+    if getattr(option, "numprocesses", None) and option.dist == "no":
+        option.dist = "worksteal"
+
+
+def pytest_configure(config):
+    """A program that another process is just writing is compiled as if it were not."""
+    told = "ignore:Error reading persistent compilation cache entry:UserWarning"
+    config.addinivalue_line("filterwarnings", told)
 
 
 MOST_MAPPINGS = 20_000

@@ -11,7 +11,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from gflow import _tree
-from gflow._gates import find_kinks, frozen, record
+from gflow._gates import find_kinks, frozen, kinks as gates_kinks, record
 from hypothesis import given, settings, strategies as st
 
 
@@ -401,3 +401,39 @@ def test_compositions_are_themselves(names, seed):
     assert jnp.array_equal(
         frozen(fn, kinks, gates.astype(float), weights, x)[0].round(12), out.round(12)
     )
+
+
+def test_what_is_compiled_of_a_function_serves_other_weights():
+    def fn(network, x):
+        return jnp.abs(network[0] @ x) @ network[1]
+
+    def weights(seed):
+        return [jr.normal(jr.key(seed), shape) for shape in ((3, 4), (3,))]
+
+    def number():
+        return len(gates_kinks._TRIALS)
+
+    before = number()
+    found = find_kinks(fn, weights(0), jnp.ones(4))
+    assert number() == before + 1
+    assert find_kinks(fn, weights(1), jnp.arange(4.0)) == found
+    assert number() == before + 1
+
+    # Nor is a function taken for another one, whose rule has the same name.
+    def with_slope(slope):
+        @jax.custom_jvp
+        def size(u):
+            return jnp.sqrt(u * u)
+
+        @size.defjvp
+        def rule(primals, tangents):
+            (u,), (v,) = primals, tangents
+            return size(u), slope(u) * v
+
+        return lambda network, x: size(jnp.maximum(network[0] @ x, 0.0)) @ network[1]
+
+    ramp = find_kinks(with_slope(jnp.sign), weights(2), jnp.ones(4))
+    flat = find_kinks(with_slope(jnp.zeros_like), weights(3), jnp.ones(4))
+    assert ramp.count == 3
+    assert flat.count == 0
+    assert number() == before + 1

@@ -11,7 +11,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from curves import curve, problem
-from gflow import _tree
+from gflow import _curve, _tree
 
 
 HERE = ("log_radius", "log_t", "log_loss", "weights")
@@ -58,6 +58,13 @@ def test_a_curve_is_a_sequence_of_points(name, request):
     assert np.array_equal(part.gates, np.asarray(whole.gates)[3:9:2])
     assert part[1].log_loss == whole[5].log_loss
     assert len(whole[:0]) == 0
+
+
+def test_all_points_of_a_curve_are_one_program(descent):
+    before = _curve._entries._cache_size()
+    assert len(list(descent)) > 100
+    assert descent[7].log_t < descent[8].log_t
+    assert _curve._entries._cache_size() <= before + 1
 
 
 @pytest.mark.parametrize("name", ["run", "descent", "kinked"])

@@ -1,7 +1,7 @@
 """Any JAX function as a smooth function of its weights: its kinks, frozen."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from .. import _tree
 from .evaluate import Gates, Tape, evaluate
+from .lines import Trial
 from .plan import Plan, make_plan
 from .probe import smooth_groups
 from .program import program_of
@@ -38,6 +39,7 @@ class Kinks:
 
 
 _FOUND: dict[bytes, Kinks] = {}
+_TRIALS: dict[bytes, Trial] = {}
 
 
 def find_kinks(fn: Callable[..., Array], network: PyTree, *args: Array) -> Kinks:
@@ -66,26 +68,48 @@ def find_kinks(fn: Callable[..., Array], network: PyTree, *args: Array) -> Kinks
     plan = make_plan(program_of(closed), weights)
     if not plan.groups:
         return Kinks((), 0)
-    key = _key(closed, values)
+    text = f"{weights} {closed}"
+    key = _key(text, [*closed.consts, *values])
     if key not in _FOUND:
         if len(_FOUND) >= MOST:
             _FOUND.clear()
-        _FOUND[key] = _find(plan, values, weights)
+        trial = _trial(plan, text, closed.consts, values, weights)
+        _FOUND[key] = _find(trial, values)
     return _FOUND[key]
 
 
-def _key(closed: ClosedJaxpr, values: list[Array]) -> bytes:
-    """All that the kinks of a function depend on."""
-    digest = hashlib.sha256(str(closed).encode())
-    for value in (*closed.consts, *values):
+def _trial(
+    plan: Plan,
+    text: str,
+    consts: Sequence[Any],
+    values: list[Array],
+    weights: tuple[bool, ...],
+) -> Trial:
+    """What is compiled of a function: for other weights it is there again."""
+    key = _key(text, consts)
+    if key in _TRIALS:
+        return _TRIALS[key]
+    trial = Trial(plan, values, weights)
+    if "custom_jvp_call" in text or "custom_vjp_call" in text:
+        return trial  # a rule of the same name may be another
+    if len(_TRIALS) >= MOST:
+        _TRIALS.clear()
+    _TRIALS[key] = trial
+    return trial
+
+
+def _key(text: str, values: Sequence[Any]) -> bytes:
+    """All that the kinks of a function depend on, or without weights a trial."""
+    digest = hashlib.sha256(text.encode())
+    for value in values:
         is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
         plain = jax.random.key_data(value) if is_key else value
         digest.update(np.asarray(plain).tobytes())
     return digest.digest()
 
 
-def _find(plan: Plan, values: list[Array], weights: tuple[bool, ...]) -> Kinks:
-    smooth = smooth_groups(plan, values, weights)
+def _find(trial: Trial, values: list[Array]) -> Kinks:
+    plan, smooth = trial.plan, smooth_groups(trial, values)
     gated = tuple(group not in smooth for group in range(plan.groups))
     kinks = jax.eval_shape(
         lambda *values: evaluate(plan, gated, None, values)[1].kinks, *values

@@ -7,14 +7,13 @@ same where the join is smooth. Whether the kink has any influence is told furthe
 the line, at the same gates.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array
 
-from .lines import Lines
-from .plan import Plan, can_be_smooth
+from .lines import Lines, Trial
+from .plan import can_be_smooth
 
 
 LINES, MORE_LINES = 4, 32
@@ -62,24 +61,23 @@ class Verdict(NamedTuple):
     groups: frozenset[int]
 
 
-def smooth_groups(plan: Plan, values: list[Array], weights: Sequence[bool]) -> set[int]:
+def smooth_groups(trial: Trial, values: list[Array]) -> set[int]:
     """The groups of kinks whose two cases join smoothly, as far as trials tell.
 
     And those whose u never changes its sign in them.
 
     Args:
-        plan: The steps of a function with kinks.
+        trial: A function with kinks.
         values: Its inputs.
-        weights: Which of them are weights.
 
     Raises:
         ValueError: If a kink is a jump, or u is not finite.
     """
     names: dict[int, str] = {}
-    for planned in plan.steps:
+    for planned in trial.plan.steps:
         if planned.group is not None and can_be_smooth(planned.step):
             names.setdefault(planned.group, planned.step.name)
-    lines = Lines(plan, values, weights, LINES)
+    lines = Lines(trial, values, LINES)
     if not np.all(np.isfinite(lines.look(0, 0.0))):
         raise ValueError(
             "Both sides of a kink must be finite, but for weights like these one is "
@@ -92,7 +90,7 @@ def smooth_groups(plan: Plan, values: list[Array], weights: Sequence[bool]) -> s
     together: list[tuple[int, frozenset[int]]] = []
     found = _changes(lines, sorted(names))
     if not all(found.values()):
-        lines = Lines(plan, values, weights, MORE_LINES)
+        lines = Lines(trial, values, MORE_LINES)
         found = _changes(lines, sorted(names))
     for group, changes in found.items():
         if not changes:  # a guard, as against division by zero: it is as it is

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
@@ -11,6 +12,7 @@ from .._clock import choose_field
 from .._curve import AbstractCurve, taken
 from .._field import Field
 from .._flow import AbstractFlow
+from .._gates import Kinks
 from .._point import Point
 from .._text import table
 
@@ -61,7 +63,8 @@ class Descent(AbstractCurve):
     @property
     def gates(self) -> Bool[Array, "times samples kinks"]:
         """The side of each kink of each sample, as `Trajectory.gates` has them."""
-        return self.map(_gates)
+        kinks = self[-1].known_kinks()  # looked for once: those of all points
+        return self.map(jax.tree_util.Partial(_gates, kinks))
 
     def __repr__(self) -> str:
         """A dozen lines: what was followed, from where to where, and for how much."""
@@ -89,5 +92,5 @@ class Descent(AbstractCurve):
         )
 
 
-def _gates(point: Point) -> Bool[Array, "samples kinks"]:
-    return point.gates
+def _gates(kinks: Kinks, point: Point) -> Bool[Array, "samples kinks"]:
+    return dataclasses.replace(point, kinks=kinks).gates
