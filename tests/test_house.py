@@ -35,6 +35,7 @@ ROOMS: tuple[str, ...] = (
     *(
         "_units",
         "_field",
+        "_jacobian",
         "_seen",
         "_described",
         "_directions",
@@ -77,6 +78,7 @@ ROOMS: tuple[str, ...] = (
         "_loop",
         "_turns",
         "_run",
+        "_budget",
         "_saving",
         "_archive",
         "_checkpoint",
