@@ -40,7 +40,7 @@ from ._until import SaveAt, Until
 from .clocks import AbstractClock
 
 
-FORMAT = 10
+FORMAT = 11
 """Raised when a run is made of other parts, and older files can no longer go on."""
 
 SAME = 1e-9
@@ -48,6 +48,7 @@ SAME = 1e-9
 
 PLAIN = ("rtol", "atol", "max_steps", "verdict", "turns", "turned_at")
 PLAIN += ("compile_seconds", "run_seconds", "event_side")
+PLAIN += ("memory", "stride", "filed")
 """The numbers and words of a run."""
 
 

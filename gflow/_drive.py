@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from . import _attempt, _checkpoint, _events, _loop, _rest
+from ._budget import in_words
 from ._carry import controller, strong, tolerance
 from ._compile import compiled
 from ._devices import beside
@@ -58,7 +59,7 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     tolerances = tolerance(run.rtol, run.atol)
     size = 8 * (5 * (run.start.point.size) + run.start.weights.size)
     size += run.carry.gates.on.size // 8
-    capacity = int(np.clip(CHUNK_BYTES / size, 4, CHUNK_STEPS))
+    capacity = int(np.clip(CHUNK_BYTES / size, 1, CHUNK_STEPS))
 
     def advance(steps: int, attempts: int):
         return jax.block_until_ready(
@@ -72,7 +73,8 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     began = time.perf_counter()
     advance(0, 0)  # compiles, and does nothing
     run.compile_seconds += time.perf_counter() - began
-    chunk, saved, wait = 8, time.monotonic(), FIRST_CHECKPOINT_SECONDS
+    chunk = min(8, capacity)
+    saved, wait = time.monotonic(), FIRST_CHECKPOINT_SECONDS
     early = None
     with _interrupt() as is_interrupted:
         while True:
@@ -84,7 +86,8 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
                 break
             began, before = time.perf_counter(), run.carry
             run.carry, rows, sides, count = advance(chunk, min(2 * chunk, left))
-            steps = _loop.unpack(np.asarray(rows)[: int(count)], run.carry)
+            # Copied: a view of a few rows would keep all of the buffer.
+            steps = _loop.unpack(np.array(rows[: int(count)]), run.carry)
             if _is_passed(run, steps):  # the same steps again, up to there
                 run.carry = before
                 continue
@@ -218,24 +221,25 @@ def _smallest(run: Run) -> float:
 
 def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     """The trajectory of a run, and how it ended in words."""
-    steps = (
-        jax.tree.map(lambda *a: np.concatenate(a), *run.steps) if run.steps else None
-    )
-    met = None
+    last, met = run.steps.pop() if run.steps else None, None
     if early is not None:
         result, message = early, early.value
         if early in (RESULTS.critical_point, RESULTS.unresolved):
             message = f"{message} {run.verdict}"
     else:
-        assert steps is not None, "A level is met at the end of a step."
-        steps, met = land(run.field, run.start, steps, run.levels)
+        assert last is not None, "A level is met at the end of a step."
+        last, met = land(run.field, last_sample(run), last, run.levels)
         met = met or "converged"
         if met == "log_t" and run.event_at is not None:
             met = "event"
         result, message = RESULTS.successful, f"reached {met}"
+    run.ahead, steps = None, None
+    if last is not None:
+        steps = jax.tree.map(lambda *a: np.concatenate(a), *run.steps, last)
+        run.steps = []  # it takes memory
     samples = samples_of(run, steps)
     seen = observables_of(run, samples)
-    steps = steps if run.save is None else None
+    steps = steps if run.save is None and run.stride == 0 else None
     stats = {
         "steps": int(run.carry.accepted),
         "rejected": int(run.carry.rejected),
@@ -244,6 +248,7 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         "compile_seconds": run.compile_seconds,
         "run_seconds": run.run_seconds,
         "stopped_by": met,
+        "kept": in_words(run),
         "verdict": run.verdict if early is not None else None,
         "events": int(run.carry.passed),
         "slides": int(np.sum(np.asarray(run.carry.gates.slides) >= 0)),

@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Num, PyTree
+from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
 from . import _tree
 from ._blocks import Blocks, whole
@@ -188,10 +188,15 @@ class Field(eqx.Module):
     def bend_each(
         self,
         point: Float[Array, " weights"],
-        directions: Float[Array, "margins weights"],
-    ) -> Float[Array, "margins weights"]:
-        """The Hessian of each margin times a direction of its own."""
+        directions: Float[Array, "some weights"],
+        numbers: Int[Array, " some"],
+    ) -> Float[Array, "some weights"]:
+        """The Hessian of margins of these numbers times a direction of each its own.
+
+        They must be all those of some samples.
+        """
         flow = self.flow
+        samples = numbers[:: flow.rivals] // flow.rivals
 
         def one(on, x, y, rows):
             def gradients(point):
@@ -202,8 +207,9 @@ class Field(eqx.Module):
 
             return jax.vmap(each)(rows, jnp.arange(flow.rivals))
 
-        rows = directions.reshape(flow.samples, flow.rivals, point.size)
-        bent = jax.vmap(one)(self.gates.on, flow.x, flow.y, rows)
+        rows = directions.reshape(-1, flow.rivals, point.size)
+        on, x, y = (a[samples] for a in (self.gates.on, flow.x, flow.y))
+        bent = jax.vmap(one)(on, x, y, rows)
         return bent.reshape(directions.shape)
 
     def scale(self, margins: Float[Array, " margins"], log_radius: Scalar) -> Scalar:

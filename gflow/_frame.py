@@ -12,12 +12,15 @@ with $\omega$ on the units that outgrow the rest and $k$ the degree of the margi
 them, a blow-up $\dot u = u^{k-1}$ is a straight line too.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from ._field import Field, two_norm
+from ._jacobian import Jacobian
 from ._lack import Lack
 from ._slides import projector
 from ._types import Scalar
@@ -40,7 +43,7 @@ class Frame(eqx.Module):
         seen: The margins that some weight moves, and that $q$ is normalized over.
         lost: Those that walls keep from all large units: not in the clock.
         margins: $z$ at the start.
-        jacobian: $J$ at the start.
+        jacobian: $J$ at the start, formed or not.
         gradient: $J^\top q$ at the start, as the last step left it.
         unit: The unit of each weight.
         size: The size of the unit of each weight, at the start.
@@ -64,7 +67,7 @@ class Frame(eqx.Module):
     seen: Bool[Array, " margins"]
     lost: Bool[Array, " margins"]
     margins: Float[Array, " margins"]
-    jacobian: Float[Array, "margins weights"]
+    jacobian: Jacobian
     gradient: Float[Array, " weights"]
     unit: Int[Array, " weights"]
     size: Float[Array, " weights"]
@@ -125,13 +128,23 @@ class Frame(eqx.Module):
         motion = gradient * jnp.exp(-self.log_speed(point))
         return jnp.where(self.rest, 0.0, motion)
 
-    def free_jacobian(
-        self, point: Float[Array, " weights"], jacobian: Float[Array, "margins weights"]
-    ) -> Float[Array, "margins weights"]:
-        """The derivatives of the margins at a point in what may move."""
-        rest = jnp.broadcast_to(self.rest, jacobian.shape)
-        rows = projector(self.field, point)(self.walls.rows_without(jacobian))
+    def free_rows(
+        self,
+        point: Float[Array, " weights"],
+        rows: Float[Array, "some weights"],
+        numbers: Int[Array, " some"],
+    ) -> Float[Array, "some weights"]:
+        """Derivatives of margins of these numbers at a point, in what may move."""
+        rest = jnp.broadcast_to(self.rest, rows.shape)
+        rows = projector(self.field, point)(self.walls.rows_without(rows, numbers))
         return jnp.where(rest, 0.0, rows)
+
+    def free_pull(
+        self, pullback: Callable, dual: Float[Array, " margins"]
+    ) -> Float[Array, " weights"]:
+        """What dual weights pull at the start, at what may move."""
+        pull = projector(self.field, self.start)(self.walls.without(pullback, dual))
+        return jnp.where(self.rest, 0.0, pull)
 
     def velocity(
         self, s: Scalar, coordinates: Float[Array, " weights"]

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._field import Field, two_norm
 from ._frame import Frame
+from ._jacobian import Jacobian, by_rows, jacobian_of
 from ._paces import Paces, paces
 from ._seen import counted, seen_margins
 from ._slides import projector
@@ -42,7 +43,7 @@ class _Start(NamedTuple):
 
     Attributes:
         margins: $z$.
-        jacobian: $J$.
+        jacobian: $J$, formed or not.
         dual: $q$, whose sum over what is seen is one.
         gradient: $J^\\top q$.
         seen: The margins that count.
@@ -51,7 +52,7 @@ class _Start(NamedTuple):
     """
 
     margins: Float[Array, " margins"]
-    jacobian: Float[Array, "margins weights"]
+    jacobian: Jacobian
     dual: Float[Array, " margins"]
     gradient: Float[Array, " weights"]
     seen: Bool[Array, " margins"]
@@ -81,16 +82,21 @@ def make_frame(
     sizes = _Sizes(*field.units.assign(point), two_norm(point))
     pulling = start.margins, start.jacobian, start.dual, start.gradient
     walls = walls_of(field, point, *pulling, sizes.unit, sizes.size, start.length)
-    rows = jnp.abs(projector(field, point)(walls.rows_without(start.jacobian)))
-    if not field.free:
-        start = _without_lost(start, walls, rows, sizes)
+    project = projector(field, point)
+
+    def free(rows, numbers):
+        return jnp.abs(project(walls.rows_without(rows, numbers)))
+
+    if not field.free and len(walls.units) > 0:
+        start = _without_lost(start, walls, free, sizes)
 
     def allowed(p):
         pull = walls.without(jax.vjp(field.margins, p)[1], start.dual)
         return projector(field, p)(pull)
 
     gradient = jnp.where(walls.held, allowed(point), start.gradient)
-    pulled, rest = _resting(field, start, gradient, rows, sizes, rtol)
+    pulled, squares = _sample_by_sample(field, start, free)
+    pulled, rest = _resting(field, start, gradient, pulled, sizes, rtol)
     gradient = jnp.where(rest, 0.0, gradient)
     start = start._replace(gradient=gradient)
     whole = sizes.whole
@@ -105,7 +111,9 @@ def make_frame(
         pace = Paces(rate=still, share=still, power=jnp.zeros(()))
         one, all_of_it = jnp.zeros_like(sizes.unit), jnp.full_like(point, whole)
         sizes = _Sizes(one, all_of_it, whole)
-    floor, moved, count = _error_scales(field, point, log_radius, start, sizes, pace)
+    floor, moved, count = _error_scales(
+        field, point, log_radius, start, squares, sizes, pace
+    )
     return Frame(
         field=field, start=point, log_radius=log_radius, dual=start.dual,
         seen=start.seen, lost=start.lost, length=start.length, margins=start.margins,
@@ -121,7 +129,7 @@ def _seen(field: Field, point, log_radius, dual, gradient, length) -> _Start:
 
     What is no longer seen changes the clock, and so does what is seen again.
     """
-    margins, jacobian = field.jacobian(point)
+    margins, jacobian = jacobian_of(field, point)
     seen = seen_margins(field, jacobian)
     lost = jnp.zeros_like(seen)
     if not field.free:
@@ -132,14 +140,18 @@ def _seen(field: Field, point, log_radius, dual, gradient, length) -> _Start:
     return _Start(margins, jacobian, dual, gradient, seen, lost, length)
 
 
-def _without_lost(start: _Start, walls: Walls, rows, sizes: _Sizes) -> _Start:
+def _without_lost(start: _Start, walls: Walls, free, sizes: _Sizes) -> _Start:
     """The flow in the clock of the margins that move some large unit.
 
     What only pulls at what it holds moves nothing, and would slow the clock.
     """
     large = LARGE * sizes.whole
-    lost = walls.hold(start.margins.size)
-    lost = lost & ~jnp.any(jnp.where(sizes.size > large, rows, 0.0) > 0, axis=1)
+
+    def moves(rows, numbers):
+        rows = free(rows, numbers)
+        return jnp.any(jnp.where(sizes.size > large, rows, 0.0) > 0, axis=1), ()
+
+    lost = walls.hold(start.margins.size) & ~by_rows(start.jacobian, moves)[0]
     lost = lost & jnp.any(start.seen & ~lost)
     seen = start.seen & ~lost
     total = jnp.sum(jnp.where(seen, start.dual, 0.0))
@@ -153,21 +165,34 @@ def _without_lost(start: _Start, walls: Walls, rows, sizes: _Sizes) -> _Start:
     )
 
 
-def _resting(field: Field, start: _Start, gradient, rows, sizes: _Sizes, rtol):
+def _sample_by_sample(field: Field, start: _Start, free):
+    """What samples pull at each weight, whichever way, and what squares of it add to.
+
+    The first is without what holds, the second is not.
+    """
+
+    def sums(rows, numbers, pulls, dual):
+        return (), (pulls @ free(rows, numbers), dual @ rows**2)
+
+    weights = field.pull_sizes(start.dual), jnp.abs(start.dual)
+    return by_rows(start.jacobian, sums, *weights)[1]
+
+
+def _resting(field: Field, start: _Start, gradient, pulled, sizes: _Sizes, rtol):
     """What samples pull at the unit of each weight, and whether it rests all the same.
 
     That is where the pulls are in balance, on a step that is long against each of them.
     """
     unit, size, whole = sizes
     force = field.units.norms(gradient, unit)
-    pulled = field.units.norms(field.pull_sizes(start.dual) @ rows, unit)
+    pulled = field.units.norms(pulled, unit)
     least = jnp.maximum(REST[0] * rtol, REST[1])
     rest = (force <= least * pulled) & (start.length * pulled > SLOW * size)
     return pulled, rest & (size > LARGE * whole) & field.euclidean
 
 
 def _error_scales(
-    field: Field, point, log_radius, start: _Start, sizes: _Sizes, pace: Paces
+    field: Field, point, log_radius, start: _Start, squares, sizes: _Sizes, pace: Paces
 ):
     """What errors of the unit of each weight are relative to: at least, and at all.
 
@@ -181,8 +206,7 @@ def _error_scales(
         way = units.norms(start.gradient - pace.rate * point, unit)
         moved = size + start.length * way
     scale = field.scale(start.margins, log_radius)
-    pulls = jnp.abs(start.dual) @ start.jacobian**2
-    held = start.length * scale * units.totals(pulls, unit)
+    held = start.length * scale * units.totals(squares, unit)
     sharp = ~field.mild(start.margins, scale)
     floor = jnp.where(sharp & field.euclidean, whole * held / (1 + held), 0.0)
     moved = jnp.maximum(moved, floor)

@@ -49,8 +49,8 @@ def land(
 
     Args:
         field: The flow.
-        start: The first sample.
-        steps: All steps; only the end of the last one may lie past a level.
+        start: The sample before them.
+        steps: The last steps; only the end of the last one may lie past a level.
         until: The levels. `converged` is not landed on.
 
     Returns:

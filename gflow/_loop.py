@@ -16,6 +16,7 @@ from . import _log_time
 from ._attempt import GROWTH, LONGEST, RUNNING, attempt
 from ._carry import Carry, Tolerance, strong
 from ._field import Field, two_norm
+from ._jacobian import jacobian_of
 from ._log_time import StepScalars
 from ._seen import seen_margins
 from ._solvers import is_own
@@ -40,7 +41,7 @@ def begin(
 ) -> tuple[Carry, Sample]:
     """The carry before the first step, and the first sample."""
     zero, far, none = jnp.zeros(()), jnp.full((), jnp.inf), jnp.zeros((), int)
-    margins, jacobian = field.jacobian(point)
+    margins, jacobian = jacobian_of(field, point)
     seen = seen_margins(field, jacobian)
     dual = field.dual_weights(margins, log_radius, seen)
     _, gradient = field.negative_gradient(point, dual)

@@ -28,14 +28,18 @@ class Run:
         atol: The absolute tolerance.
         solver: The solver, its stage tolerance set.
         max_steps: The most steps to try, rejected ones counted.
+        memory: The most bytes that may take.
         save: What to keep, or `None` for all steps.
         weights: The weights of the network at the start, as they were given.
         start: The first sample.
         carry: The state of the loop.
         steps: Chunks of accepted steps; the last one and the step before it, if `save`
             is given.
-        saved: Chunks of samples at the times of `save`,
+        saved: Chunks of samples at the times of `save`, or where all steps would take
+            more than `memory`,
         seen: or of what it observes.
+        stride: Of how many steps the end of one is kept; zero for all of each.
+        filed: From how many points these are taken.
         event_side: The sign of the event of `until` so far; zero if it has had none.
         event_at: The logarithm of time where it was passed.
         compile_seconds: Spent on tracing and compiling.
@@ -56,6 +60,7 @@ class Run:
     atol: float
     solver: dfx.AbstractAdaptiveSolver
     max_steps: int
+    memory: float
     save: SaveAt | None
     weights: np.ndarray
     start: Sample
@@ -63,6 +68,8 @@ class Run:
     steps: list[Steps] = dataclasses.field(default_factory=list)
     saved: list[Sample] = dataclasses.field(default_factory=list)
     seen: list[Observables] = dataclasses.field(default_factory=list)
+    stride: int = 0
+    filed: int = 0
     event_side: float = 0.0
     event_at: float | None = None
     compile_seconds: float = 0.0

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from ._budget import file, points_of
 from ._observables import Observables, stacked
 from ._observed import observed
 from ._run import Run
@@ -18,11 +19,11 @@ def last_sample(run: Run) -> Sample:
 
 
 def keep(run: Run, steps: Steps) -> None:
-    """File a chunk of steps; with `save`, only what it asks for."""
+    """Keep a chunk of steps; with `save`, only what it asks for."""
     if steps.tau.size == 0:
         return
     if run.save is None:
-        run.steps.append(steps)
+        file(run, steps)
         return
     due, fn = _due(run, run.save, steps), run.save.observables
     if len(due.tau) and fn is None:
@@ -57,7 +58,7 @@ def samples_of(run: Run, steps: Steps | None) -> Sample:
         return start
     ends = join(run.start, steps)
     if run.save is None:
-        return ends
+        return points_of(run, ends)
     if run.save.observables is not None:
         return jax.tree.map(lambda a, b: np.concatenate([a, b[-1:]]), start, ends)
     if not run.saved:

@@ -4,24 +4,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ._field import Field
+from ._jacobian import Jacobian, by_rows
 from ._types import Scalar
 
 
-def seen_margins(
-    field: Field, jacobian: Float[Array, "margins weights"]
-) -> Bool[Array, " margins"]:
+def seen_margins(field: Field, jacobian: Jacobian) -> Bool[Array, " margins"]:
     """The margins that some weight moves; all, if none is or the loss is of errors.
 
     The others pull at nothing, and must not count in the normalization of $q$.
     """
-    seen = jnp.any(jacobian != 0, axis=1)
+    seen, _ = by_rows(jacobian, lambda rows, _: (jnp.any(rows != 0, axis=1), ()))
     return seen | field.free | ~jnp.any(seen)
 
 
 def counted(
     field: Field,
     margins: Float[Array, " margins"],
-    jacobian: Float[Array, "margins weights"],
+    jacobian: Jacobian,
     log_radius: Scalar,
     seen: Bool[Array, " margins"],
     dual: Float[Array, " margins"],

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._directions import block_rows, directions, kink_values, with_normals
 from ._field import Field, two_norm
+from ._jacobian import jacobian_of
 from ._seen import seen_margins
 from ._sides import Gates
 from ._slides import (
@@ -227,7 +228,7 @@ def renewed(field: Field, point, log_radius, dual):
     Returns:
         Margins, dual weights, negative gradient, and the rate of the clock.
     """
-    margins, jacobian = field.jacobian(point)
+    margins, jacobian = jacobian_of(field, point)
     if field.free:
         dual, total = -margins, jnp.ones(())
     else:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from . import _attempt, _checkpoint, _loop, _tree
+from ._budget import check_memory
 from ._carry import controller, tolerance
 from ._checks import require_concrete
 from ._clock import choose_field
@@ -39,6 +40,7 @@ def solve(
     solver: dfx.AbstractAdaptiveSolver | None = None,
     max_steps: int = 10_000,
     save: SaveAt | None = None,
+    memory: float = 2e9,
     progress: bool | AbstractMeter = True,
     throw: bool = True,
     checkpoint: str | Path | None = None,
@@ -65,6 +67,11 @@ def solve(
         solver: `Switching()` by default, or any adaptive Diffrax solver.
         max_steps: The most steps to try, rejected ones counted.
         save: What to keep, in place of every accepted step.
+        memory: The most bytes that the trajectory may take, also while it is put
+            together. Where all steps would take more it keeps the points at their ends
+            alone, without dense output; if these do too, every second, every fourth of
+            them, and so on: `stats["kept"]` says which. Points that `save` asks for
+            must fit; what its observables return is not counted.
         progress: Show a line on standard error if it is a terminal; or a meter.
         throw: Raise `SolveError` when the solve ends before `until`; else return.
         checkpoint: A new file to write every so often, and at the end; see `resume`.
@@ -83,7 +90,9 @@ def solve(
     began, shown = time.perf_counter(), meter(progress)
     require_concrete((flow, network), "gflow.solve")
     path = None if checkpoint is None else _new_file(Path(checkpoint))
-    run = _new_run(flow, network, until, rtol, atol, clock, solver, max_steps, save)
+    run = _new_run(
+        flow, network, until, rtol, atol, clock, solver, max_steps, save, memory
+    )
     if path is not None:
         _try_to_write(path, run)
     run.compile_seconds = time.perf_counter() - began
@@ -100,6 +109,7 @@ def resume(
     until: Until | None = None,
     save: SaveAt | None = None,
     max_steps: int | None = None,
+    memory: float | None = None,
     progress: bool | AbstractMeter = True,
     throw: bool = True,
 ) -> Trajectory:
@@ -118,6 +128,7 @@ def resume(
             must be given again.
         save: That of the solve, if it had observables.
         max_steps: As in `solve`, counted from the very start; by default the same.
+        memory: As in `solve`; by default the same. What was left out stays so.
         progress: As in `solve`.
         throw: As in `solve`.
 
@@ -138,18 +149,23 @@ def resume(
     require_concrete((flow, network), "gflow.resume")
     run = _checkpoint.read(path, flow, network, clock, solver, until, save)
     run.max_steps = run.max_steps if max_steps is None else max_steps
+    run.memory = run.memory if memory is None else memory
     _check(
         run.field.flow, run.until if until is None else until, run.save,
-        max_steps=run.max_steps,
+        max_steps=run.max_steps, memory=run.memory,
     )  # fmt: skip
+    sizes = run.start.point.size - 1, run.start.weights.size
+    check_memory(run.memory, run.save, *sizes)
     if until is not None and until != run.until:
         _prolong(run, until)
     return drive(run, path, shown, throw)
 
 
-def _new_run(flow, network, until, rtol, atol, clock, solver, max_steps, save) -> Run:
+def _new_run(
+    flow, network, until, rtol, atol, clock, solver, max_steps, save, memory
+) -> Run:
     """A solve before its first step, its arguments checked."""
-    _check(flow, until, save, rtol=rtol, max_steps=max_steps)
+    _check(flow, until, save, rtol=rtol, max_steps=max_steps, memory=memory)
     _check_atol(atol)
     solver = prepare(Switching() if solver is None else solver, rtol)
     field, degree = choose_field(flow, network, clock)
@@ -158,6 +174,7 @@ def _new_run(flow, network, until, rtol, atol, clock, solver, max_steps, save) -
         *start_of(field, network),
     )  # fmt: skip
     start = jax.tree.map(np.asarray, start)
+    check_memory(memory, save, start.point.size - 1, start.weights.size)
     _ahead(until, degree, start)
     if not np.all(np.isfinite(carry.length)):
         raise ValueError(
@@ -166,8 +183,8 @@ def _new_run(flow, network, until, rtol, atol, clock, solver, max_steps, save) -
         )
     run = Run(
         field=field, degree=degree, until=until, rtol=rtol, atol=atol, solver=solver,
-        max_steps=max_steps, save=save, weights=_tree.vector(network), start=start,
-        carry=carry,
+        max_steps=max_steps, memory=memory, save=save, weights=_tree.vector(network),
+        start=start, carry=carry,
     )  # fmt: skip
     if field.kinks.count > 0:
         run.note_gates(0.0, np.packbits(np.asarray(carry.gates.on)))
@@ -230,7 +247,7 @@ def _check(flow, until, save, **numbers) -> None:
     for name, value in numbers.items():
         if not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"`{name}` must be a positive number, but is {value!r}.")
-        if not name.endswith("tol") and value != int(value):
+        if name == "max_steps" and value != int(value):
             raise ValueError(f"`{name}` must be a whole number, but is {value}.")
         if name.endswith("tol") and not 1e-13 <= value <= 0.1:
             raise ValueError(

@@ -41,8 +41,9 @@ class Trajectory(AbstractCurve):
         stats: `steps`, `rejected`, `failed` (steps whose stages did not converge),
             `gradients` (gradient-equivalents: gradients of the loss on all samples),
             `compile_seconds`, `run_seconds`, `stopped_by` (the level that was met),
-            `events` (how many kinks were passed) and `slides` (the kinks that are slid
-            along at the end).
+            `events` (how many kinks were passed), `slides` (the kinks that are slid
+            along at the end) and `kept` (of the steps, all or what there was memory
+            for).
         field: The polar vector field that was followed.
         steps: The dense output, one entry per step, or `None`.
         turns: The clock where gates of kinks changed, and packed the gates from there.
@@ -92,6 +93,8 @@ class Trajectory(AbstractCurve):
         met = stats.get("stopped_by")
         rows = {"ended": f"{self.result.name}" + (f", at {met}" if met else "")}
         rows |= self._shown()
+        if self.steps is None and "memory" in stats.get("kept", ""):
+            rows["kept"] = stats["kept"]
         rows["steps"] = (
             f"{stats['steps']}, {stats['rejected']} rejected, "
             f"{stats['gradients']:.0f} gradient-equivalents"
@@ -145,8 +148,9 @@ class Trajectory(AbstractCurve):
         if self.steps is None:
             raise ValueError(
                 "`at` needs the dense output, which this trajectory lacks: it was "
-                "itself made by `at` or with `save`. Ask the trajectory that `solve` "
-                "returned, without `save`."
+                "itself made by `at` or with `save`, or it would have taken more than "
+                "`memory`. Ask the trajectory that `solve` returned, without `save` "
+                "and with more `memory`; or ask `solve`, by `save=SaveAt(log_t=...)`."
             )
         name, asked = ("log_t", log_t) if tau is None else ("tau", tau)
         axis = np.asarray(getattr(self, name))

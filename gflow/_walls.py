@@ -9,14 +9,15 @@ where the other samples pull more strongly the other way, there is no wall.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ._field import Field
+from ._jacobian import Jacobian, by_rows, rows_at
 from ._types import Scalar
 
 
@@ -88,24 +89,26 @@ class Walls(eqx.Module):
 
         return jax.lax.cond(jnp.any(self.units), some, lambda: whole)
 
-    def rows_without(self, jacobian: Float[Array, "margins weights"]):
-        """A Jacobian without the pulls that hold."""
+    def rows_without(
+        self, rows: Float[Array, "some weights"], numbers: Int[Array, " some"]
+    ) -> Float[Array, "some weights"]:
+        """Rows of a Jacobian, of these numbers, without the pulls that hold."""
         if len(self.units) == 0:
-            return jacobian
+            return rows
 
         def some():
-            holds = self.samples[:, None] == np.arange(len(jacobian))[None]
+            holds = self.samples[:, None] == numbers[None]
             held = holds.T.astype(float) @ self.units.astype(float) > 0
-            return self.project(jnp.where(held, 0.0, jacobian))
+            return self.project(jnp.where(held, 0.0, rows))
 
-        return jax.lax.cond(jnp.any(self.units), some, lambda: jacobian)
+        return jax.lax.cond(jnp.any(self.units), some, lambda: rows)
 
 
 def walls_of(
     field: Field,
     point: Float[Array, " weights"],
     margins: Float[Array, " margins"],
-    jacobian: Float[Array, "margins weights"],
+    jacobian: Jacobian,
     dual: Float[Array, " margins"],
     gradient: Float[Array, " weights"],
     unit: Int[Array, " weights"],
@@ -118,40 +121,72 @@ def walls_of(
     none = Walls(zeros, zeros > 0, jnp.zeros(most, jnp.int64))
     if most == 0:
         return none
-    units = field.units
+    units, sizes = field.units, _Sizes(gradient, unit, size, length)
     heavy = (dual > HEAVY) & (jnp.abs(margins) < FLAT * jnp.max(jnp.abs(margins)))
 
+    def look(rows, numbers, dual, heavy):
+        nothing = jnp.zeros((len(rows), most))
+        found = jax.lax.cond(
+            jnp.any(heavy),
+            lambda: _nearest(field, point, sizes, most, rows, numbers, dual, heavy),
+            lambda: (nothing, nothing.astype(jnp.int64)),
+        )
+        return found, ()
+
     def find():
-        norms = jax.vmap(lambda row: units.norms(row, unit))(jacobian)
-        safe = jnp.where(norms > 0, norms, 1.0)
-        toward = jacobian / safe
-        bent = toward * field.bend_each(point, toward)
-        curvature = jax.vmap(lambda row: units.totals(row, unit))(bent)
-        way = norms / jnp.where(curvature < 0, -curvature, jnp.inf)
-        against = jax.vmap(lambda row: units.totals(row * gradient, unit))(toward)
-        weight = jnp.broadcast_to(dual[:, None], norms.shape)
-        sizes = jnp.broadcast_to(size, norms.shape)
-        held = (norms > 0) & (curvature < 0) & (way <= NEAR * sizes)
-        held = held & (length * weight * -curvature > STIFF)
-        held = held & (against >= -1e-3 * weight * norms) & heavy[:, None]
-        # One entry for each pair of a sample and a unit, at the unit's first weight.
-        first = jax.ops.segment_min(jnp.arange(point.size), unit, units.count)
-        here = held & (jnp.arange(point.size) == first[unit])[None]
-        score = jnp.where(here, 1 / (1 + way / sizes), 0.0)
-
-        def nearest(score, _):
-            index = jnp.argmax(score)
-            best, score = score[index], score.at[index].set(0.0)
-            return score, (best, index)
-
-        _, (best, index) = jax.lax.scan(nearest, jnp.ravel(score), None, most)
-        row, column = index // point.size, index % point.size
+        (scores, columns), _ = by_rows(jacobian, look, dual, heavy)
+        best, index = _largest(jnp.ravel(scores), most)
+        row, column = index // most, jnp.ravel(columns)[index]
         same = unit[None] == unit[column][:, None]
         here = same & (best > 0)[:, None]
-        normals = _orthonormal(jnp.where(here, toward[row], 0.0))
-        return Walls(normals, here, row.astype(jnp.int64))
+        rows = rows_at(jacobian, row)
+        norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
+        toward = rows / jnp.where(norms > 0, norms, 1.0)
+        normals = _orthonormal(jnp.where(here, toward, 0.0))
+        return Walls(normals, here, row)
 
     return jax.lax.cond(jnp.any(heavy), find, lambda: none)
+
+
+class _Sizes(NamedTuple):
+    """What walls are measured by: see `walls_of`."""
+
+    gradient: Float[Array, " weights"]
+    unit: Int[Array, " weights"]
+    size: Float[Array, " weights"]
+    length: Scalar
+
+
+def _nearest(field: Field, point, by: _Sizes, most: int, rows, numbers, dual, heavy):
+    """The nearest walls of each of some margins: scores, and weights of their units."""
+    units, unit = field.units, by.unit
+    norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
+    safe = jnp.where(norms > 0, norms, 1.0)
+    toward = rows / safe
+    bent = toward * field.bend_each(point, toward, numbers)
+    curvature = jax.vmap(lambda row: units.totals(row, unit))(bent)
+    way = norms / jnp.where(curvature < 0, -curvature, jnp.inf)
+    against = jax.vmap(lambda row: units.totals(row * by.gradient, unit))(toward)
+    weight = jnp.broadcast_to(dual[:, None], norms.shape)
+    sizes = jnp.broadcast_to(by.size, norms.shape)
+    held = (norms > 0) & (curvature < 0) & (way <= NEAR * sizes)
+    held = held & (by.length * weight * -curvature > STIFF)
+    held = held & (against >= -1e-3 * weight * norms) & heavy[:, None]
+    # One entry for each pair of a sample and a unit, at the unit's first weight.
+    first = jax.ops.segment_min(jnp.arange(point.size), unit, units.count)
+    here = held & (jnp.arange(point.size) == first[unit])[None]
+    score = jnp.where(here, 1 / (1 + way / sizes), 0.0)
+    return jax.vmap(lambda row: _largest(row, most))(score)
+
+
+def _largest(score: Float[Array, " some"], most: int):
+    """The largest few numbers, and their places."""
+
+    def next_one(score, _):
+        index = jnp.argmax(score)
+        return score.at[index].set(0.0), (score[index], index.astype(jnp.int64))
+
+    return jax.lax.scan(next_one, score, None, most)[1]
 
 
 def _orthonormal(rows):

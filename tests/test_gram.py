@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.integrate
 from curves import distance
-from gflow import _unseen
-from gflow._solvers import _gram, _positive
+from gflow import _jacobian, _unseen
+from gflow._solvers import _positive
 from gflow._solvers._dual import linear_weights
 from gflow._solvers._gram import (
     DenseGram,
@@ -172,7 +172,7 @@ def test_the_flow_is_the_same_with_matrices(monkeypatch, loss):
     until = gflow.Until(log_t=4.0)
     options = {"until": until, "rtol": 1e-7, "progress": False}
     tall = gflow.solve(flow, network, **options)
-    monkeypatch.setattr(_gram, "SMALL", 10**6)
+    monkeypatch.setattr(_jacobian, "SMALL", 10**6)
     jax.clear_caches()
     dense = gflow.solve(flow, network, **options)
     times = np.linspace(-2, 4, 7)

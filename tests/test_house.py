@@ -36,6 +36,7 @@ ROOMS: tuple[str, ...] = (
     *(
         "_units",
         "_field",
+        "_jacobian",
         "_seen",
         "_described",
         "_directions",
@@ -78,6 +79,7 @@ ROOMS: tuple[str, ...] = (
         "_loop",
         "_turns",
         "_run",
+        "_budget",
         "_saving",
         "_archive",
         "_checkpoint",

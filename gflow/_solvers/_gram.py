@@ -12,24 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._jacobian import is_tall
 from .._types import Scalar
+from ._free import FreeSlopes
 from ._positive import AbstractPositive, DensePositive, FactoredPositive, refined
 
 
-TALL = 2
-"""From so many times as many margins as weights on the factors are cheaper, by the
-count of multiplications."""
-
-SMALL = 64
-"""So many margins are never too many."""
-
 POSITIVE = 1e-9
 """$K$ counts as positive if it is with this share of its trace added."""
-
-
-def is_tall(margins: int, weights: int) -> bool:
-    """Whether $K$ is kept by its factors."""
-    return margins > max(TALL * weights, SMALL)
 
 
 class AbstractGram(eqx.Module):
@@ -69,10 +59,10 @@ class AbstractGram(eqx.Module):
 
 
 class DenseGram(AbstractGram):
-    r"""$K$ as a matrix, and the rows $A^{-1} J^\top$ that it is made of."""
+    r"""$K$ as a matrix, and the rows $J A^{-\top}$ that answer to dual weights."""
 
     matrix: Float[Array, "m m"]
-    response: Float[Array, "m weights"]
+    response: Float[Array, "m weights"] | FreeSlopes
 
     def times(self, vector):
         return self.matrix @ vector

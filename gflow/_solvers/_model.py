@@ -15,8 +15,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._frame import Frame
+from .._jacobian import Slopes
 from .._types import Scalar
-from ._gram import AbstractGram, FactoredGram, gram_of
+from ._free import FreeSlopes, free_gram
+from ._gram import AbstractGram, DenseGram, FactoredGram, gram_of
 
 
 FEW_WEIGHTS = 400
@@ -31,7 +33,7 @@ class StageModel(eqx.Module):
     r"""The Jacobian of the margins and the matrix $A$, at one point.
 
     Attributes:
-        jacobian: $J$.
+        jacobian: $J$, formed or not.
         gram: $K = J A^{-1} J^\top$, and how the point answers to dual weights.
         damping: $D$.
         scaling: The scales of rows and columns in `factor`.
@@ -41,7 +43,7 @@ class StageModel(eqx.Module):
         stiff: Whether the curvature is large against $D$.
     """
 
-    jacobian: Float[Array, "margins weights"]
+    jacobian: Float[Array, "margins weights"] | FreeSlopes
     gram: AbstractGram
     damping: Float[Array, " weights"]
     scaling: Float[Array, " weights"]
@@ -78,15 +80,11 @@ def _undo(model: StageModel, right: Float[Array, "weights columns"]):
 
 def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
     """The model that knows no curvature of the network, at the start of the step."""
-    jacobian = frame.free_jacobian(frame.start, frame.jacobian)
     size = damping.size if damping.size <= FEW_WEIGHTS else 0
-    safe = jnp.maximum(damping, 1.0)
-    response = jacobian / safe[None]
-    # Other models of the step are matrices, and all must be of one kind.
-    dense = size > 0 or not frame.field.euclidean
+    jacobian, gram = _flat_gram(frame, jnp.maximum(damping, 1.0), size > 0)
     return StageModel(
         jacobian=jacobian,
-        gram=gram_of(jacobian, response, jnp.diag(1 / safe) if dense else 1 / safe),
+        gram=gram,
         damping=damping,
         scaling=frame.weight,
         factor=jnp.zeros((size, size)),
@@ -96,12 +94,27 @@ def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
     )
 
 
+def _flat_gram(frame: Frame, safe: Float[Array, " weights"], few: bool):
+    """The Jacobian of what may move at the start of a step, and its Gram matrix."""
+    given = frame.jacobian
+    if isinstance(given, Slopes):
+        free = FreeSlopes.of(frame, given)
+        response = FreeSlopes(free.pull, free.push, safe)
+        return free, DenseGram(free_gram(frame, given, safe), response)
+    rows = frame.free_rows(frame.start, given, jnp.arange(len(given)))
+    # Other models of the step are matrices, and all must be of one kind.
+    dense = few or not frame.field.euclidean
+    middle = jnp.diag(1 / safe) if dense else 1 / safe
+    return rows, gram_of(rows, rows / safe[None], middle)
+
+
 def bent_model(frame: Frame, model: StageModel, gradient) -> StageModel:
     """The flat model of a flow that is steepest in another norm, at its direction."""
 
     def tangents(rows):
         return frame.field.norm.tangents(gradient, rows) / model.safe_damping[None]
 
+    assert isinstance(model.jacobian, Array), "It is formed in other norms."
     response, middle = tangents(model.jacobian), None
     if isinstance(model.gram, FactoredGram):
         middle = tangents(jnp.eye(gradient.size)).T
@@ -119,7 +132,7 @@ def curved_model(
 ) -> StageModel:
     """The model with the curvature of the network; flat if it is singular."""
     _, jacobian = frame.field.jacobian(point)
-    jacobian = frame.free_jacobian(point, jacobian)
+    jacobian = frame.free_rows(point, jacobian, jnp.arange(len(jacobian)))
 
     def motion(point):
         return frame.negative_gradient(point, dual)[1]

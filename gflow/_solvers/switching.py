@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._field import two_norm
 from .._frame import Frame
+from .._jacobian import is_tall
 from .._types import Scalar
 from ._explicit import explicit_step
-from ._gram import is_tall
 from ._interpolation import QUARTERS, QuarticThroughQuarters
 from .kvaerno import SampleSpaceKvaerno5
 from .sample_space import AbstractSampleSpaceSolver, SampleSpaceState
