@@ -1,9 +1,14 @@
 """Limits that are degenerate, and those that are refused."""
 
+import signal
+
 import gflow
 import numpy as np
 import pytest
 from gflow import Until
+from gflow._limit import stability
+from gflow._limit.model import Model
+from scipy.sparse.linalg import ArpackNoConvergence
 from test_limit import TOY_MARGIN, cut, run_of
 
 
@@ -41,3 +46,32 @@ def test_bad_arguments_are_named():
     for name in ("tolerance", "reach"):
         with pytest.raises(ValueError, match=f"`{name}` must be positive, but is 0"):
             gflow.limit(run, **{name: 0.0})
+
+
+def test_rates_that_are_not_found_are_said_to_be(monkeypatch):
+    _, run = run_of("relu2", 100.0, 1e-8)
+    monkeypatch.setattr(stability, "MOST_DENSE", 10)
+    assert gflow.limit(run).verdict == "local maximum"
+
+    def lost(*args, **options):
+        assert options["maxiter"] == stability.RESTARTS
+        raise ArpackNoConvergence("", np.zeros(3), np.zeros((1, 3)))
+
+    monkeypatch.setattr(stability, "eigsh", lost)
+    limit = gflow.limit(run)
+    assert limit.verdict == "not shown"
+    assert "has found 3 of the 12 largest growth rates of deviations" in str(limit)
+    assert abs(limit.margin / TOY_MARGIN - 1) < 1e-3
+
+
+def test_ctrl_c_ends_it_and_is_told(monkeypatch):
+    _, run = run_of("relu2", 100.0, 1e-8)
+    monkeypatch.setattr(stability, "MOST_DENSE", 10)
+
+    def interrupted(*args):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Model, "bend", interrupted)
+    limit = gflow.limit(run)
+    assert limit.verdict == "not shown"
+    assert "Stopped early, by Ctrl-C" in str(limit)

@@ -22,6 +22,7 @@ from .outlook import ON_MARGIN, outlook
 from .residuals import Residuals, residuals
 from .restricted import Restricted, restricted
 from .result import Limit, Verdict
+from .stability import RatesUnknownError
 from .verdict import judge
 
 
@@ -29,6 +30,8 @@ BEHIND = (
     "The flow slides along {} kinks, of which some lie behind others: there is no "
     "certificate for this yet. The margin is that at the end of the curve."
 )
+UNKNOWN = "{}: whether one grows is not known. The margin is that at the end."
+STOPPED = "Stopped early, by Ctrl-C: nothing is shown. The margin is that at the end."
 CUT = (
     "The gates of the curve are those of its last step, and it ends before: ask "
     "the one that `solve` returned."
@@ -64,6 +67,9 @@ def limit(
     found if the kinks are in one layer. Units that are zero, or at a kink that is not
     slid along, could be switched on: then the verdict is to first order only.
 
+    With many weights this takes minutes. Ctrl-C ends it, and so do rates that are not
+    found: the verdict is "not shown" then, and its reason says why.
+
     Args:
         curve: What `gflow.solve` or `gflow.descent.descend` returned. Its last point is
             read.
@@ -94,8 +100,13 @@ def limit(
     early = end.undecided()
     if early is not None:
         return undecided(curve, *early)
-    within, root = search(end, max_steps, max_repairs)
-    return judged(curve, end, within, root, tolerance, reach, max_steps)
+    try:
+        within, root = search(end, max_steps, max_repairs)
+        return judged(curve, end, within, root, tolerance, reach, max_steps)
+    except RatesUnknownError as error:
+        return undecided(curve, Verdict.NOT_SHOWN, UNKNOWN.format(error))
+    except KeyboardInterrupt:
+        return undecided(curve, Verdict.NOT_SHOWN, STOPPED)
 
 
 def _check(curve: AbstractCurve, tolerance: float, reach: float) -> None:

@@ -18,7 +18,7 @@ derivative if the margins are of degree above two in them; its rate is $-L m$, d
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from .model import Model
 from .operator import Symmetric
@@ -26,7 +26,12 @@ from .operator import Symmetric
 
 MOST_DENSE = 800  # weights; above, only the largest rates are found
 KEPT = 12  # rates that Lanczos' method is asked for
+RESTARTS = 1000  # of his method; each takes some 13 products with the Hessian
 BEHIND = 10.0  # where the normal directions are put, in units of L m
+
+
+class RatesUnknownError(Exception):
+    """The largest rates have not been found."""
 
 
 def growth(
@@ -42,6 +47,9 @@ def growth(
         theta: The direction.
         multipliers: $\mu$, with $\theta = \sum_i \mu_i \nabla z_i$ or nearly so.
         normals: Vectors that span the normal space.
+
+    Raises:
+        RatesUnknownError: If Lanczos' method has not found them in `RESTARTS`.
     """
     basis = column_space(normals)
     if theta.size > MOST_DENSE:
@@ -63,10 +71,17 @@ def largest(model, theta, multipliers, basis):
         return bent - basis @ (basis.T @ bent) - BEHIND * normal
 
     start = np.random.default_rng(0).normal(size=theta.size)
-    rates, vectors = eigsh(
-        Symmetric(theta.size, matvec), k=KEPT, which="LA", v0=start,
-        tol=1e-8,  # pyright: ignore[reportArgumentType] (inferred from its default, 0)
-    )  # fmt: skip
+    try:
+        rates, vectors = eigsh(
+            Symmetric(theta.size, matvec), k=KEPT, which="LA", v0=start,
+            maxiter=RESTARTS,
+            tol=1e-8,  # pyright: ignore[reportArgumentType] (default 0, an integer)
+        )  # fmt: skip
+    except ArpackNoConvergence as error:
+        raise RatesUnknownError(
+            f"Lanczos' method has found {len(error.eigenvalues)} of the {KEPT} largest "
+            f"growth rates of deviations in {RESTARTS} restarts"
+        ) from error
     order = np.argsort(-rates)
     return rates[order], vectors[:, order]
 
