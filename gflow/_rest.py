@@ -15,6 +15,7 @@ from ._carry import Carry, Tolerance
 from ._compile import compiled
 from ._field import Field
 from ._framing import REST, make_frame
+from ._jacobian import by_rows
 from ._modes import SEEN, Modes
 from ._until import Until
 
@@ -197,7 +198,11 @@ def _motion(field: Field, carry: Carry, tolerance: Tolerance):
         return (gradient - frame.rate * point) / frame.size
 
     relative = frame.start / frame.size
-    pull = field.pull_sizes(frame.dual) @ jnp.abs(frame.jacobian)
+    _, pull = by_rows(
+        frame.jacobian,
+        lambda rows, _, sizes: ((), sizes @ jnp.abs(rows)),
+        field.pull_sizes(frame.dual),
+    )
     return {
         "matrix": jax.jacfwd(motion)(relative),
         "force": (carry.gradient - frame.rate * frame.start) / frame.size,
