@@ -62,9 +62,11 @@ def points_of(run: Run, ends: Sample) -> Sample:
         return ends
     saved = jax.tree.map(lambda *a: np.concatenate(a), *run.saved)
     run.saved = []
-    before = saved.tau < ends.tau[-1]
+    # The last step may have been cut short since, and its end kept before that. (Clocks
+    # may stand still: they do not tell.)
+    before = len(saved.tau) - ((run.filed - 1) % run.stride == 0)
     return jax.tree.map(
-        lambda some, last: np.concatenate([some[before], last[-1:]]), saved, ends
+        lambda some, last: np.concatenate([some[:before], last[-1:]]), saved, ends
     )
 
 

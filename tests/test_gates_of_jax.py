@@ -437,3 +437,30 @@ def test_what_is_compiled_of_a_function_serves_other_weights():
     assert ramp.count == 3
     assert flat.count == 0
     assert number() == before + 1
+
+
+def joined_at_zero(left):
+    """u where it is positive, and something else, whose slopes jit has captured."""
+    slopes = jnp.asarray(left)
+
+    @jax.jit
+    def act(u):
+        return jnp.where(u > 0, u, slopes * u - u**2)
+
+    return act
+
+
+@pytest.mark.parametrize("layers", [lambda act: act, lambda act: jax.jit(jax.jit(act))])
+def test_what_jit_has_captured_is_no_other_constant(layers):
+    """Functions of the same text: one is smooth at zero, and the others are not."""
+
+    def found(left, seed):
+        act = layers(joined_at_zero(left))
+        weights = {"w": jr.normal(jr.key(seed), (3, 2))}
+        x = jnp.array([0.4, -1.3])
+        return find_kinks(lambda net, x: jnp.sum(act(net["w"] @ x)), weights, x)
+
+    assert found([1.0, 1.0, 1.0], 0).count == 0
+    assert found([0.1, 0.2, 0.3], 0).count == 3  # of the same weights
+    assert found([0.5, 0.2, 0.3], 1).count == 3  # and of others
+    assert found([1.0, 1.0, 1.0], 2).count == 0

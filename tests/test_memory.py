@@ -91,3 +91,19 @@ def test_what_is_asked_for_must_fit():
         solve(memory=100.0)
     with pytest.raises(ValueError, match=r"`memory` must be a positive number"):
         solve(memory=-1.0)
+
+
+@pytest.mark.parametrize("clock", [gflow.clocks.LogTime(), gflow.clocks.Loss()])
+def test_points_are_kept_where_the_clock_stands_still(clock):
+    # Past R = e^709 time has no next number, nor has a loss.
+    until = gflow.Until(log_margin_scale=2000.0)
+    whole = solve(until=until, clock=clock)
+    assert np.sum(whole.tau == whole.tau[-1]) > 8
+    found = solve(until=until, clock=clock, memory=0.3 * COPIES * bytes_of(whole[:]))
+    assert whole.log_radius[-1] == found.log_radius[-1]
+    assert np.all(np.isin(found.log_radius, whole.log_radius))
+    places = np.searchsorted(whole.log_radius, found.log_radius)
+    assert places[0] == 0
+    strides = np.diff(places)
+    assert np.all(strides[:-1] == strides[0])
+    assert 0 < strides[-1] <= strides[0]

@@ -1,7 +1,7 @@
 """Any JAX function as a smooth function of its weights: its kinks, frozen."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from .evaluate import Gates, Tape, evaluate
 from .lines import Trial
 from .plan import Plan, make_plan
 from .probe import smooth_groups
-from .program import program_of
+from .program import held_jaxprs, program_of
 
 
 MOST = 256
@@ -69,13 +69,15 @@ def find_kinks(fn: Callable[..., Array], network: PyTree, *args: Array) -> Kinks
     if not plan.groups:
         return Kinks((), 0)
     text = f"{weights} {closed}"
-    key = _key(text, [*closed.consts, *values])
-    if key not in _FOUND:
+    consts = list(_constants(closed))
+    key = _key(text, [*consts, *values])
+    found = _FOUND.get(key)
+    if found is None:
         if len(_FOUND) >= MOST:
             _FOUND.clear()
-        trial = _trial(plan, text, closed.consts, values, weights)
-        _FOUND[key] = _find(trial, values)
-    return _FOUND[key]
+        found = _find(_trial(plan, text, consts, values, weights), values)
+        _FOUND[key] = found
+    return found
 
 
 def _trial(
@@ -87,8 +89,9 @@ def _trial(
 ) -> Trial:
     """What is compiled of a function: for other weights it is there again."""
     key = _key(text, consts)
-    if key in _TRIALS:
-        return _TRIALS[key]
+    known = _TRIALS.get(key)
+    if known is not None:
+        return known
     trial = Trial(plan, values, weights)
     if "custom_jvp_call" in text or "custom_vjp_call" in text:
         return trial  # a rule of the same name may be another
@@ -96,6 +99,17 @@ def _trial(
         _TRIALS.clear()
     _TRIALS[key] = trial
     return trial
+
+
+def _constants(closed: ClosedJaxpr) -> Iterator[Any]:
+    """The arrays that a function has captured, at any depth: text has their shapes."""
+    yield from closed.consts
+    for equation in closed.jaxpr.eqns:
+        for parameter in equation.params.values():
+            if eqx.is_array(parameter) or isinstance(parameter, np.ndarray):
+                yield parameter
+        for held in held_jaxprs(equation):
+            yield from _constants(held)
 
 
 def _key(text: str, values: Sequence[Any]) -> bytes:
