@@ -8,7 +8,7 @@ Jacobian or with GMRES on its products, at the loosest tolerance of a ladder who
 is no larger than that of gflow; the reference is CVODE at rtol 1e-11. Where that does
 not arrive, any run that does counts.
 
-    pip install scikit-sundae && python -m benchmarks.cvode
+    pip install -e '.[compare]' && python -m benchmarks.cvode
 """
 
 import argparse
@@ -108,7 +108,7 @@ def main(width=64, times=(3.0, 10.0, 1e2, 1e3, 1e4, 1e5), samples=10_000, repeat
     """Measure all cases, print their rows, and return them."""
     jax.config.update("jax_enable_x64", True)
     if not CVODE:
-        raise SystemExit("This compares with CVODE: `pip install scikit-sundae`.")
+        raise SystemExit("This compares with CVODE: `pip install -e '.[compare]'`.")
     _bench.emit(_bench.versions())
     flow, network = digits(width)
     rows = [

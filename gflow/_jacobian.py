@@ -32,7 +32,6 @@ LARGE = 2**20
 AT_ONCE = 2**17
 """Rows of so many entries are made at once, 1 MB: they should stay in a cache."""
 
-
 COLUMNS = 2**13
 """Products of rows are added up over so many columns, 2 MB of 32 rows."""
 

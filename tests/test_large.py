@@ -45,7 +45,9 @@ def at_start(name):
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "logits"])
-def test_products_and_sums_are_those_of_the_matrix(name):
+@pytest.mark.parametrize("at_once", [1, 2_000, 2**17])  # a row, some, and all
+def test_products_and_sums_are_those_of_the_matrix(monkeypatch, name, at_once):
+    monkeypatch.setattr(_jacobian, "AT_ONCE", at_once)
     field, point = at_start(name)
     _, matrix = field.jacobian(point)
     slopes = Slopes(field, point)
