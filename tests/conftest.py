@@ -1,5 +1,6 @@
 import gc
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -67,3 +68,11 @@ def few_compiled_programs():
     if mappings.exists() and mappings.read_text().count("\n") > MOST_MAPPINGS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def heard():
+    """Ctrl-C as in a terminal: a shell's background jobs are started deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

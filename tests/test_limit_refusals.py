@@ -64,6 +64,7 @@ def test_rates_that_are_not_found_are_said_to_be(monkeypatch):
     assert abs(limit.margin / TOY_MARGIN - 1) < 1e-3
 
 
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c_ends_it_and_is_told(monkeypatch):
     _, run = run_of("relu2", 100.0, 1e-8)
     monkeypatch.setattr(stability, "MOST_DENSE", 10)

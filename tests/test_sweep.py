@@ -136,14 +136,6 @@ def test_bad_input_is_refused(options, match):
         sweep(**options)
 
 
-@pytest.fixture
-def heard():
-    """Ctrl-C as in a terminal: a shell's background jobs are started deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("heard")
 def test_ctrl_c_returns_what_is_known(tmp_path):
     path, main = tmp_path / "sweep.nc", threading.get_ident()
