@@ -1,6 +1,10 @@
 """The smallest cases of `benchmarks/scaling.py`, smaller still."""
 
 import json
+import subprocess
+import sys
+
+import numpy as np
 
 from benchmarks import scaling
 
@@ -15,6 +19,15 @@ def test_a_case_is_measured_in_a_process_of_its_own():
         assert 0.1 < row["memory_gb"] < 2.0
         assert not row["missed"]
         assert json.loads(json.dumps(row, allow_nan=False)) == row
+
+
+def test_memory_is_that_of_the_process_and_not_of_its_parent():
+    program = "from benchmarks import scaling; print(scaling.peak_memory())"
+    large = np.ones(2**28)  # 2 GB
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True
+    )
+    assert 2**24 < int(told.stdout) < large.nbytes / 2
 
 
 def test_exponents_are_judged():
