@@ -5,8 +5,11 @@ symmetric and positive definite once $\mathrm{diag}(q) S = F F^\top$ is split: $
 R\, F^\top K F$.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Scalar
@@ -14,8 +17,11 @@ from ._gram import AbstractPositive
 
 
 BLOCK = 128
-"""The most weights that are solved for together, if those left out are all but fixed:
-the cost is the cube of it."""
+"""The fewest weights that are solved for together, of which the number doubles until
+those left out are all but fixed: the cost is the cube of it."""
+
+WORTH = 4 / 3
+"""A system is made smaller if it is by this factor."""
 
 LOOSE = 0.3
 """How stiff those left out may be, all together: Newton's method for the weights then
@@ -60,13 +66,15 @@ def solve_newton(
 
         return gram.solve(rate, lift, _Root(q * decay, shares, add_up), right, ahead)
 
-    if gram.rank <= BLOCK:
+    sizes = _sizes(gram.rank)
+    if not sizes:
         return whole()
 
     stiffness = rate * q * decay * (gram.diagonal() + lift)
-    _, chosen = jax.lax.top_k(stiffness, BLOCK)
+    ordered, order = jax.lax.top_k(stiffness, sizes[-1])
 
-    def block():
+    def block(size):
+        chosen = order[:size]
         sample = chosen // rivals
         same = (sample[:, None] == sample[None]).astype(float)
         some = None if shares is None else shares[chosen]
@@ -80,8 +88,17 @@ def solve_newton(
         moved = gram.motion(found.T).T
         return found, moved + ahead
 
-    rest = jnp.sum(stiffness) - jnp.sum(stiffness[chosen])
-    return jax.lax.cond(rest < LOOSE, block, whole)
+    rest = jnp.sum(stiffness) - jnp.cumsum(ordered)[np.asarray(sizes) - 1]
+    ways = [*(partial(block, size) for size in sizes), whole]
+    return jax.lax.switch(jnp.sum(~(rest < LOOSE)), ways)
+
+
+def _sizes(rank: int) -> list[int]:
+    """Of how many weights the smaller systems are."""
+    sizes = []
+    while WORTH * (size := BLOCK << len(sizes)) <= rank:
+        sizes.append(size)
+    return sizes
 
 
 def _symmetric(shares: Float[Array, "samples rivals"], q: Float[Array, " m"]):
