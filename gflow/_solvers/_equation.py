@@ -79,15 +79,19 @@ class Equation(eqx.Module):
         diagonal = jnp.maximum(diagonal, 1e-12 * lift)
         return cls(flow, shift, gram, lift, diagonal, seen, jnp.asarray(eta))
 
-    def mild(self, scale: Scalar) -> Scalar:
-        """A scale at which margins are of order one, in the units of the data."""
-        spread = jnp.max(jnp.where(self.seen, jnp.abs(self.shift), 0.0))
-        spread = spread + self.eta * jnp.max(self.diagonal)
-        return jnp.minimum(scale, 1 / jnp.maximum(spread, 1e-290))
+    def margins(self, motion: Float[Array, " r"]) -> Float[Array, " m"]:
+        """The margins, without their scale, where a motion leads."""
+        return self.shift + self.eta * self.gram.image(motion)
+
+    def spread(self, guess: Guess) -> Scalar:
+        """The largest part that a margin may have, all seen."""
+        shift = jnp.max(jnp.where(self.seen, jnp.abs(self.shift), 0.0))
+        most = jnp.sqrt(jnp.max(self.diagonal)) * self.gram.size(*guess)
+        return shift + self.eta * most
 
     def miss(self, guess: Guess, scale: Scalar) -> Miss:
         """What a guess misses."""
-        margins = scale * (self.shift + self.eta * self.gram.image(guess.motion))
+        margins = scale * self.margins(guess.motion)
         residual = jnp.log(guess.q) - goal_of(self.flow, margins, self.seen)
         return Miss(residual, jnp.sum(_gap(guess.q, residual) * residual), margins)
 
@@ -101,7 +105,7 @@ class Equation(eqx.Module):
 
     def at_motion(self, motion: Float[Array, " r"], scale: Scalar) -> Guess:
         """A motion, with the weights that the margins there ask for."""
-        margins = scale * (self.shift + self.eta * self.gram.image(motion))
+        margins = scale * self.margins(motion)
         q = jnp.exp(goal_of(self.flow, margins, self.seen))
         return Guess(jnp.maximum(q, FLOOR), motion)
 
@@ -151,7 +155,7 @@ class Equation(eqx.Module):
         ahead = jnp.concatenate([ahead, jnp.zeros((1, ahead.shape[1]))])
         solved, moved = solve_newton(
             self.eta * scale, self.gram, self.lift, slopes.mean, slopes.decay,
-            slopes.shares, right.T, ahead.T,
+            slopes.shares, lambda solve: solve(right.T, ahead.T),
         )  # fmt: skip
         *sums, per_multiplier = jnp.sum(solved, axis=0)
         excess = jnp.sum(guesses.q, axis=1) - 1 - jnp.stack(sums)
@@ -178,21 +182,35 @@ class Equation(eqx.Module):
         new = _admitted(jnp.where(self.seen, new, FLOOR))
         return self._moved(guess, change, 1.0, new)
 
+    def step(
+        self, guess: Guess, scale: Scalar, crowded: bool, guarded: Bool[Array, ""]
+    ) -> tuple[Guess, Scalar]:
+        """One iteration: the next guess, and how far the stage moves with it."""
+        miss = self.miss(guess, scale)
+        slopes = self.slopes(guess, miss, crowded)
+        change = self.newton(guess, miss, slopes, scale)
+        new = self.by_weight(guess, change, slopes, scale)
+        if crowded:
+            new = jax.lax.cond(
+                guarded,
+                lambda: self.nearer(guess, miss, change, slopes, new, scale),
+                lambda: new,
+            )
+        return new, self.size_of(guess, new) + self.size(change)
+
     def nearer(self, guess: Guess, miss: Miss, change: Guess, slopes, new, scale):
         """Where the step by weight leads if that is nearer, else the best of shares."""
-        found, before = self.distance(new, scale), miss.distance
-        if self.gram.holds_motion:
-            before = jnp.maximum(before, self.length(change, slopes, scale))
+        before = jnp.maximum(miss.distance, self.length(change, slopes, scale))
         return jax.lax.cond(
-            found <= jnp.maximum(before / 2, 1e-20),
-            lambda: (new, found),
+            self.distance(new, scale) <= jnp.maximum(before / 2, 1e-20),
+            lambda: new,
             lambda: self.best_share(guess, change, slopes, new, scale),
         )
 
     def best_share(
         self, guess: Guess, change: Guess, slopes: Slopes, other: Guess, scale: Scalar
-    ):
-        """The best of some shares of Newton's step and of another, and its distance."""
+    ) -> Guess:
+        """The best of some shares of Newton's step, and of another."""
 
         def share_of_weights(share):
             new = jnp.maximum(guess.q + share * change.q, LEAST_LEFT * guess.q)
@@ -201,24 +219,18 @@ class Equation(eqx.Module):
         def share_of_motion(share):
             return self.at_motion(guess.motion + share * change.motion, scale)
 
-        guesses = jax.tree.map(
-            lambda some, one: jnp.concatenate([some, one[None]]),
-            jax.vmap(share_of_weights)(SHARES),
-            other,
-        )
-        distances = jax.vmap(lambda guess: self.distance(guess, scale))(guesses)
-        if self.gram.holds_motion:
-            more = jax.vmap(share_of_motion)(SHARES)
-            misses = jax.vmap(lambda guess: self.miss(guess, scale))(more)
-            steps = self.changes(more, misses, slopes, scale)
-            further = jax.vmap(lambda step: self.length(step, slopes, scale))(steps)
-            guesses, distances = jax.tree.map(
-                lambda a, b: jnp.concatenate([a, b]),
-                (guesses, distances),
-                (more, further),
-            )
-        best = jnp.nanargmin(distances)
-        return jax.tree.map(lambda some: some[best], guesses), distances[best]
+        def joined(*some):
+            return jax.tree.map(lambda *parts: jnp.concatenate(parts), *some)
+
+        one = jax.tree.map(lambda a: a[None], other)
+        by_weights = joined(jax.vmap(share_of_weights)(SHARES), one)
+        by_motion = jax.vmap(share_of_motion)(SHARES)
+        distances = jax.vmap(lambda guess: self.distance(guess, scale))(by_weights)
+        misses = jax.vmap(lambda guess: self.miss(guess, scale))(by_motion)
+        steps = self.changes(by_motion, misses, slopes, scale)
+        further = jax.vmap(lambda step: self.length(step, slopes, scale))(steps)
+        best = jnp.nanargmin(jnp.concatenate([distances, further]))
+        return jax.tree.map(lambda some: some[best], joined(by_weights, by_motion))
 
     def _moved(self, guess: Guess, change: Guess, share, new) -> Guess:
         """New weights with their motion: what Newton's step has, and what differs."""

@@ -5,12 +5,13 @@ symmetric and positive definite once $\mathrm{diag}(q) S = F F^\top$ is split: $
 R\, F^\top K F$.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .._types import Scalar
 from ._gram import AbstractPositive
@@ -35,10 +36,9 @@ def solve_newton(
     q: Float[Array, " m"],
     decay: Float[Array, " m"],
     shares: Float[Array, "samples rivals"] | None,
-    right: Float[Array, "m k"],
-    ahead: Float[Array, "r k"],
-) -> tuple[Float[Array, "m k"], Float[Array, "r k"]]:
-    r"""The solution; where a few weights hold all the stiffness, to first order.
+    use: Callable,
+) -> PyTree:
+    r"""Solutions; where a few weights hold all the stiffness, to first order.
 
     Args:
         rate: $\eta R$.
@@ -47,19 +47,19 @@ def solve_newton(
         q: The weights.
         decay: The diagonal of $S$.
         shares: $S$ is $\delta_{kj} - p_j$ within each sample, or diagonal if `None`.
-        right: The right-hand sides $b$.
-        ahead: How far known motions are ahead of their weights: counts as part of what
-            the right-hand sides move.
+        use: Is called with a function from right-hand sides $b$, of shape (m, k), and
+            how far known motions are ahead of their weights, (r, k), which counts as
+            part of what the right-hand sides move, to solutions and their motions.
 
     Returns:
-        The solutions and their motions.
+        What `use` does.
     """
     rivals = 1
     if shares is not None:
         rivals = shares.shape[1]
         shares, decay = _symmetric(shares, q), jnp.ones(q.size)
 
-    def whole():
+    def whole(right, ahead):
         def add_up(columns):
             sums = jnp.sum(columns.reshape(-1, rivals, columns.shape[1]), axis=1)
             return jnp.repeat(sums, rivals, axis=0)
@@ -68,12 +68,12 @@ def solve_newton(
 
     sizes = _sizes(gram.rank)
     if not sizes:
-        return whole()
+        return use(whole)
 
     stiffness = rate * q * decay * (gram.diagonal() + lift)
     ordered, order = jax.lax.top_k(stiffness, sizes[-1])
 
-    def block(size):
+    def block(size, right, ahead):
         chosen = order[:size]
         sample = chosen // rivals
         same = (sample[:, None] == sample[None]).astype(float)
@@ -90,7 +90,9 @@ def solve_newton(
 
     rest = jnp.sum(stiffness) - jnp.cumsum(ordered)[np.asarray(sizes) - 1]
     ways = [*(partial(block, size) for size in sizes), whole]
-    return jax.lax.switch(jnp.sum(~(rest < LOOSE)), ways)
+    return jax.lax.switch(
+        jnp.sum(~(rest < LOOSE)), [partial(use, solve) for solve in ways]
+    )
 
 
 def _sizes(rank: int) -> list[int]:

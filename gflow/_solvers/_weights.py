@@ -31,6 +31,7 @@ from jaxtyping import Array, Bool, Float
 from .._flow import AbstractFlow
 from .._types import Scalar
 from ._equation import FLOOR, NEAR, Equation, Guess
+from ._interior import central_path
 from ._positive import AbstractPositive
 
 
@@ -40,9 +41,8 @@ CROWD = 128
 """With more weights than this, the guards against overshooting together are worth the
 time that they take to compile and run."""
 
-BOLD, SHARPEN = 10, 6.0
-"""If so many iterations have not come near the solution, begin again at a scale at
-which margins are of order one, and sharpen them by this factor whenever near."""
+BOLD = 15
+"""If so many iterations have not found the solution, they begin again near it."""
 
 
 def solve_weights(
@@ -75,34 +75,52 @@ def solve_weights(
     equation = Equation.of(flow, weights, shift, gram, seen, eta)
     crowded = weights.shape[0] > CROWD
     q = jnp.where(seen, jnp.maximum(weights, FLOOR), FLOOR)
-    start = first = Guess(q, gram.motion(q))
-    mild = equation.mild(scale)
-    if crowded and gram.holds_motion:
-        start = equation.better(first, equation.at_motion(motion, scale), scale)
+    start = Guess(q, gram.motion(q))
+    far = jnp.asarray(jnp.inf)
+    rounds = 2 if gram.holds_motion else 3
 
-    def step(carry):
-        guess, sharp, near, count, _ = carry
-        if crowded:
-            again = (count == BOLD) & ~near
-            guess = jax.tree.map(lambda a, b: jnp.where(again, a, b), first, guess)
-            sharp = jnp.where(again, mild, sharp)
-        miss = equation.miss(guess, sharp)
-        slopes = equation.slopes(guess, miss, crowded)
-        change = equation.newton(guess, miss, slopes, sharp)
-        new = equation.by_weight(guess, change, slopes, sharp)
-        if crowded:
-            new, found = equation.nearer(guess, miss, change, slopes, new, sharp)
-            near = found < NEAR
-        error = equation.size_of(guess, new) + equation.size(change)
-        if crowded:
-            error = jnp.where(sharp == scale, error, jnp.inf)
-            sharp = jnp.where(near, jnp.minimum(SHARPEN * sharp, scale), sharp)
-        return new, sharp, near, count + 1, error
+    def iterate(guess, most, guarded):
+        def step(carry):
+            guess, count, _ = carry
+            guess, error = equation.step(guess, scale, crowded, guarded)
+            return guess, count + 1, error
 
-    def unfinished(carry) -> Bool[Array, ""]:
-        *_, count, error = carry
-        return (count < MAX_ITERATIONS) & (error > tolerance)  # not if it is NaN
+        def unfinished(carry) -> Bool[Array, ""]:
+            _, count, error = carry
+            return (count < most) & (error > tolerance)  # not if it is NaN
 
-    begin = (start, scale, jnp.asarray(False), jnp.asarray(0), jnp.asarray(jnp.inf))
-    found, *_, error = jax.lax.while_loop(unfinished, step, begin)
+        guess, _, error = jax.lax.while_loop(
+            unfinished, step, (guess, jnp.asarray(0), far)
+        )
+        return guess, error
+
+    def attempt(carry):
+        given, number, _ = carry
+        again = number > 0
+        astray = again & ~(equation.distance(given, scale) < NEAR)
+        path = central_path(equation, scale, astray)
+        guess = _where(astray, path, given)
+        if gram.holds_motion:
+            other = jnp.where(astray, path.motion, motion)
+            other = equation.at_motion(other, scale)
+            other = equation.better(guess, other, scale)
+            guess = _where(again & ~astray, guess, other)
+        most = jnp.where(number == rounds - 1, MAX_ITERATIONS, BOLD)
+        guess, error = iterate(guess, most, (number > 1) | gram.holds_motion)
+        return guess, number + 1, error
+
+    def unfinished(carry):
+        _, number, error = carry
+        return (number < rounds) & ~(error <= tolerance)
+
+    if crowded:
+        found, _, error = jax.lax.while_loop(
+            unfinished, attempt, (start, jnp.asarray(0), far)
+        )
+    else:
+        found, error = iterate(start, MAX_ITERATIONS, jnp.asarray(False))
     return found.q, found.motion, error
+
+
+def _where(condition: Bool[Array, ""], one: Guess, other: Guess) -> Guess:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)

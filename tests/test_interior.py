@@ -1,0 +1,122 @@
+"""Weights of a stage are found from any guess, however sharp and however degenerate."""
+
+import equinox as eqx
+import gflow
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gflow._solvers import _interior, _newton, _weights
+from gflow._solvers._equation import Equation
+from gflow._solvers._interior import central_path
+from gflow._solvers._positive import DensePositive, FactoredPositive
+from gflow._solvers._weights import solve_weights
+from hypothesis import given, strategies as st
+
+
+MARGINS, RANK, ETA = 200, 30, 10.0
+
+
+def problem(seed, factored, unseen=0):
+    """A shift and a Gram matrix whose rank is far below the number of margins."""
+    random = np.random.default_rng(seed)
+    factor = random.normal(size=(MARGINS, RANK)) + random.uniform(0, 1)
+    factor *= 10.0 ** random.uniform(-1, 1, RANK)
+    shift = 10.0 ** random.uniform(-2, 1) * random.normal(size=MARGINS)
+    seen = np.arange(MARGINS) >= unseen
+    factor[~seen], shift[~seen] = 0.0, -50.0
+    if factored:
+        gram = FactoredPositive(jnp.asarray(factor), jnp.ones(RANK))
+    else:
+        gram = DensePositive(jnp.asarray(factor @ factor.T))
+    return factor, jnp.asarray(shift), gram, jnp.asarray(seen)
+
+
+def gap(q, motion, gram, factor, shift, seen):
+    """How far weights are from the optimum of the quadratic program, by duality."""
+    margins = np.asarray(shift + ETA * gram.image(motion))
+    least = np.min(margins[np.asarray(seen)])
+    size = np.max(np.abs(shift)) + ETA * np.max(np.abs(factor) @ np.abs(factor.T @ q))
+    return float(q @ (margins - least)), float(size)
+
+
+@eqx.filter_jit
+def path(shift, gram, seen, scale):
+    flow = gflow.GradientFlow(
+        gflow.Exponential(), np.ones((MARGINS, 1)), np.ones(MARGINS)
+    )
+    equation = Equation.of(flow, seen / jnp.sum(seen), shift, gram, seen, ETA)
+    return central_path(equation, scale, jnp.asarray(True))
+
+
+@eqx.filter_jit
+def weights(guess, shift, gram, seen, scale, tolerance=1e-9):
+    flow = gflow.GradientFlow(
+        gflow.Exponential(), np.ones((MARGINS, 1)), np.ones(MARGINS)
+    )
+    return solve_weights(
+        flow, guess, shift, gram, scale, seen, jnp.asarray(ETA), tolerance,
+        gram.motion(guess),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("factored", [False, True])
+@given(
+    seed=st.integers(0, 999), unseen=st.integers(0, 60), log_scale=st.floats(2.0, 40.0)
+)
+def test_the_central_path_leads_to_the_optimum(factored, seed, unseen, log_scale):
+    factor, shift, gram, seen = problem(seed, factored, unseen)
+    q, motion = path(shift, gram, seen, jnp.exp(log_scale))
+    q = np.asarray(q)
+    assert np.all(q > 0)
+    assert abs(np.sum(q) - 1) <= 1e-12
+    assert np.sum(q[:unseen]) <= 1e-200
+    left, size = gap(q, motion, gram, factor, shift, seen)
+    # All of the products that the path holds equal, or rounding.
+    asked = MARGINS * _interior.SHARP * np.exp(-log_scale)
+    assert left <= 10 * asked + 1e-12 * size
+
+
+def assert_found(seed, factored, log_scale, spread, unseen=0):
+    """From a guess of such a spread of logarithms."""
+    factor, shift, gram, seen = problem(seed, factored, unseen)
+    random = np.random.default_rng(seed + 1)
+    guess = jax.nn.softmax(spread * jnp.asarray(random.normal(size=MARGINS)))
+    q, motion, error = weights(guess, shift, gram, seen, jnp.exp(log_scale))
+    assert float(error) <= 1e-9
+    q = np.asarray(q)
+    left, size = gap(q, motion, gram, factor, shift, seen)
+    # The entropy that the softmin adds has a gap of its own.
+    assert left <= 1.01 * np.log(MARGINS) * np.exp(-log_scale) + 1e-9 * size
+
+
+@pytest.mark.parametrize("factored", [False, True])
+@given(
+    seed=st.integers(0, 999),
+    spread=st.floats(0.0, 30.0),
+    log_scale=st.floats(8.0, 25.0),
+)
+def test_weights_are_found_from_any_guess(factored, seed, spread, log_scale):
+    assert_found(seed, factored, log_scale, spread)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (_interior, "SHARP", 1e-2),
+        (_interior, "INSIDE", 0.9),
+        (_interior, "MOST", 60),
+        (_interior, "EPSILON", 1e-15),
+        (_newton, "BLOCK", 10),
+        (_newton, "LOOSE", 0.03),
+        (_newton, "WORTH", 8 / 3),
+        (_weights, "BOLD", 1),
+    ],
+)
+def test_other_constants_find_them_too(module, name, value, monkeypatch):
+    jax.clear_caches()
+    monkeypatch.setattr(module, name, value)
+    for seed in (5, 6):
+        for factored in (False, True):
+            assert_found(seed, factored, 14.0, 20.0, unseen=7)
+    jax.clear_caches()
