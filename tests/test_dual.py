@@ -176,7 +176,6 @@ def test_features_of_all_sizes_leave_the_balance_of_crowds_its_digits(seed, log_
         (_equation, "NEAR", 0.1),
         (_equation, "SHARES", np.asarray([0.8, 0.3, 0.05])),
         (_weights, "BOLD", 3),
-        (_weights, "SHARPEN", 2.0),
         (_weights, "CROWD", 150),
         (_positive, "REFINED", 5),
     ],

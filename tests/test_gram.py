@@ -101,14 +101,15 @@ def test_newtons_system_is_solved_by_factors(rivals, log_rate):
         parts = random.uniform(0.1, 1, (M // rivals, rivals))
         shares = jnp.asarray(0.9 * parts / np.sum(parts, axis=1, keepdims=True))
     right = jnp.asarray(random.normal(size=(M, 2)))
-    given = np.exp(log_rate), q, decay, shares, right
-    rate, *rest = given
-    flat = jnp.asarray(True)
+    rate, flat = np.exp(log_rate), jnp.asarray(True)
     images = []
     for gram in (dense, tall):
         half = gram.positive(flat)[0]
         ahead = jnp.zeros((half.rank, 2))
-        found, motion = solve_newton(rate, half, jnp.asarray(0.1), *rest, ahead)
+        found, motion = solve_newton(
+            rate, half, jnp.asarray(0.1), q, decay, shares,
+            lambda solve, ahead=ahead: solve(right, ahead),
+        )  # fmt: skip
         # What they do to the margins: the weights themselves may cancel.
         images.append(dense.matrix @ found)
         close(half.image(motion.T).T, images[-1], 1e-7)

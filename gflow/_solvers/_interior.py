@@ -69,13 +69,12 @@ def central_path(equation: Equation, scale: Scalar, needed: Bool[Array, ""]) -> 
     heights = jnp.maximum(heights, 0.1 * widest + end)
 
     def step(path):
-        guess, heights = _step(equation, path)
+        guess, heights, share = _step(equation, path)
         new = _at(equation, guess, heights, end, path.count + 1)
-        # Where elimination is at its end, so is the path.
+        # A whole step that leaves more has come to the end of elimination's digits.
+        going = (share < 1) & jnp.isfinite(new.left) | (new.left < path.left)
         last = path._replace(left=jnp.zeros(()))
-        return jax.tree.map(
-            lambda a, b: jnp.where(jnp.isfinite(new.left), a, b), new, last
-        )
+        return jax.tree.map(lambda a, b: jnp.where(going, a, b), new, last)
 
     def unfinished(path):
         return needed & (path.left > path.end) & (path.count < MOST)
@@ -95,8 +94,8 @@ def _at(equation: Equation, guess: Guess, heights, end, count) -> _Path:
     return _Path(guess, heights, missed, left, end, count)
 
 
-def _step(equation: Equation, path: _Path) -> tuple[Guess, Float[Array, " m"]]:
-    """Mehrotra's predictor and corrector."""
+def _step(equation: Equation, path: _Path):
+    """Mehrotra's predictor and corrector: a guess, heights, the share of the step."""
     (q, motion), heights, missed = path.guess, path.heights, path.missed
     seen, gram = equation.seen, equation.gram
     number, product = jnp.sum(seen), jnp.where(seen, q * heights, 0.0)
@@ -110,15 +109,16 @@ def _step(equation: Equation, path: _Path) -> tuple[Guess, Float[Array, " m"]]:
         unit = jnp.where(seen, ratio, 0.0)
         found, moved = solve(jnp.stack([right, unit], axis=1), ahead)
         sums = jnp.sum(found, axis=0)
-        both = jnp.stack([jnp.ones(()), -sums[0] / sums[1]])
+        both = jnp.stack([jnp.ones(()), (1 - jnp.sum(q) - sums[0]) / sums[1]])
         new = Guess(found @ both, moved @ both)
         rise = (target - heights * new.q) / jnp.where(seen, q, 1.0)
         return new, jnp.where(seen, rise, 0.0)
 
     def admitted(new, rise):
-        """The share of a step that leads to the boundary, or one."""
+        """The share of a step that stays inside, at most one."""
         ways = jnp.stack([-new.q / q, -rise / heights])
-        return 1 / jnp.maximum(jnp.max(jnp.where(seen, ways, 0.0)), 1.0)
+        most = jnp.max(jnp.where(seen, ways, 0.0))
+        return jnp.minimum(INSIDE / jnp.maximum(most, 1e-300), 1.0)
 
     def use(solve):
         new, rise = change(solve, -product)
@@ -131,6 +131,6 @@ def _step(equation: Equation, path: _Path) -> tuple[Guess, Float[Array, " m"]]:
     new, rise = solve_newton(
         equation.eta, gram, equation.lift, ratio, jnp.ones_like(q), None, use
     )
-    share = jnp.minimum(1.0, INSIDE * admitted(new, rise))
+    share = admitted(new, rise)
     guess = Guess(q + share * new.q, motion + share * new.motion)
-    return guess, heights + share * rise
+    return guess, heights + share * rise, share

@@ -18,10 +18,11 @@ ask for; steps are then compared by their length in the metric of the equation.
 
 Many weights may still overshoot together. With a crowd of them the slope of the
 logarithm is taken between $q$ and its goal $p = q e^{-r}$: their logarithmic mean
-stands where Newton's method has $q$. If Jeffreys' distance $\sum (q - p)(\log q -
-\log p)$ does not halve, several shares of the Newton step are tried, and the best
-of all is taken. And if that does not come near, the iteration begins again with
-blunt margins, which it sharpens.
+stands where Newton's method has $q$. If that does not come near, an interior-point
+method leads there (see `_interior`). And a guard tries several shares of Newton's step
+where Jeffreys' distance $\sum (q - p)(\log q - \log p)$ does not halve, and takes the
+best of all: always where the motion is an unknown of its own, else in the last round,
+since bold steps find their way more often than they lose it.
 """
 
 import jax
@@ -42,7 +43,7 @@ CROWD = 128
 time that they take to compile and run."""
 
 BOLD = 15
-"""If so many iterations have not found the solution, they begin again near it."""
+"""If so many iterations have not come near the solution, they begin again near it."""
 
 
 def solve_weights(
