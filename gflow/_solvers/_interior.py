@@ -22,11 +22,11 @@ from ._equation import FLOOR, Equation, Guess
 from ._newton import solve_newton
 
 
-SHARP, EPSILON = 1e-3, 1e-16
+SHARP, EPSILON = 1e-3, 1e-15
 """The path is followed to the first over the scale, or to the rounding of margins."""
 
-MOST = 40
-"""Steps along the path at most; it takes 10 to 16."""
+MOST = 30
+"""Steps along the path at most; it takes 10 to 20."""
 
 INSIDE = 0.99
 """The share of the way to the boundary that is gone."""
@@ -68,20 +68,20 @@ def central_path(equation: Equation, scale: Scalar, needed: Bool[Array, ""]) -> 
     widest = jnp.max(jnp.where(seen, heights, 0.0))
     heights = jnp.maximum(heights, 0.1 * widest + end)
 
-    def step(path):
-        guess, heights, share = _step(equation, path)
+    def step(carry):
+        path, best = carry
+        guess, heights = _step(equation, path)
         new = _at(equation, guess, heights, end, path.count + 1)
-        # A whole step that leaves more has come to the end of elimination's digits.
-        going = (share < 1) & jnp.isfinite(new.left) | (new.left < path.left)
-        last = path._replace(left=jnp.zeros(()))
-        return jax.tree.map(lambda a, b: jnp.where(going, a, b), new, last)
+        better = new.left < best.left
+        return new, jax.tree.map(lambda a, b: jnp.where(better, a, b), new, best)
 
-    def unfinished(path):
-        return needed & (path.left > path.end) & (path.count < MOST)
+    def unfinished(carry):
+        path, _ = carry
+        return needed & (path.left > path.end) & (path.count < MOST)  # or it is NaN
 
     start = _at(equation, guess, heights, end, jnp.asarray(0))
-    found = jax.lax.while_loop(unfinished, step, start).guess
-    return Guess(jnp.maximum(found.q, FLOOR), found.motion)
+    _, best = jax.lax.while_loop(unfinished, step, (start, start))
+    return Guess(jnp.maximum(best.guess.q, FLOOR), best.guess.motion)
 
 
 def _at(equation: Equation, guess: Guess, heights, end, count) -> _Path:
@@ -94,8 +94,8 @@ def _at(equation: Equation, guess: Guess, heights, end, count) -> _Path:
     return _Path(guess, heights, missed, left, end, count)
 
 
-def _step(equation: Equation, path: _Path):
-    """Mehrotra's predictor and corrector: a guess, heights, the share of the step."""
+def _step(equation: Equation, path: _Path) -> tuple[Guess, Float[Array, " m"]]:
+    """Mehrotra's predictor and corrector."""
     (q, motion), heights, missed = path.guess, path.heights, path.missed
     seen, gram = equation.seen, equation.gram
     number, product = jnp.sum(seen), jnp.where(seen, q * heights, 0.0)
@@ -133,4 +133,4 @@ def _step(equation: Equation, path: _Path):
     )
     share = admitted(new, rise)
     guess = Guess(q + share * new.q, motion + share * new.motion)
-    return guess, heights + share * rise, share
+    return guess, heights + share * rise
