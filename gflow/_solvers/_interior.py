@@ -22,11 +22,11 @@ from ._equation import FLOOR, Equation, Guess
 from ._newton import solve_newton
 
 
-SHARP, EPSILON = 1e-3, 1e-15
+SHARP, EPSILON = 1e-3, 1e-16
 """The path is followed to the first over the scale, or to the rounding of margins."""
 
-MOST = 30
-"""Steps along the path at most; it takes 10 to 20."""
+MOST, VAIN = 40, 6
+"""Steps along the path at most, and in vain; it takes 10 to 20."""
 
 INSIDE = 0.99
 """The share of the way to the boundary that is gone."""
@@ -76,8 +76,9 @@ def central_path(equation: Equation, scale: Scalar, needed: Bool[Array, ""]) -> 
         return new, jax.tree.map(lambda a, b: jnp.where(better, a, b), new, best)
 
     def unfinished(carry):
-        path, _ = carry
-        return needed & (path.left > path.end) & (path.count < MOST)  # or it is NaN
+        path, best = carry
+        going = (path.count < MOST) & (path.count - best.count < VAIN)
+        return needed & going & (path.left > path.end)  # not if it is NaN
 
     start = _at(equation, guess, heights, end, jnp.asarray(0))
     _, best = jax.lax.while_loop(unfinished, step, (start, start))
