@@ -224,8 +224,11 @@ class Equation(eqx.Module):
 
         one = jax.tree.map(lambda a: a[None], other)
         by_weights = joined(jax.vmap(share_of_weights)(SHARES), one)
-        by_motion = jax.vmap(share_of_motion)(SHARES)
         distances = jax.vmap(lambda guess: self.distance(guess, scale))(by_weights)
+        if not self.gram.holds_motion:  # it is that of the weights, and tells nothing
+            best = jnp.nanargmin(distances)
+            return jax.tree.map(lambda some: some[best], by_weights)
+        by_motion = jax.vmap(share_of_motion)(SHARES)
         misses = jax.vmap(lambda guess: self.miss(guess, scale))(by_motion)
         steps = self.changes(by_motion, misses, slopes, scale)
         further = jax.vmap(lambda step: self.length(step, slopes, scale))(steps)

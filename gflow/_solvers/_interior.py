@@ -1,11 +1,11 @@
 r"""A guess of dual weights that needs none: an interior-point method.
 
-As the softmin sharpens, the weights of a stage tend to the solution of $\min_q
-\tfrac12 \eta\, q^\top K q + \langle b, q\rangle$ on the simplex. Its central path,
-$q_i s_i = \mu$ with $s$ the heights of the margins above their least, leads there from
-the middle of the simplex in some dozen steps, whatever the margins. Newton's method for
-the weights themselves may not: from a poor guess it loses its way, the farther the
-sharper they are.
+As the softmin of an exponential law sharpens, the weights of a stage tend to the
+solution of $\min_q \tfrac12 \eta\, q^\top K q + \langle b, q\rangle$ on the
+simplex. Its central path, $q_i s_i = \mu$ with $s$ the heights of the margins above
+their least, leads there from the middle of the simplex in some dozen steps. Newton's
+method for the weights themselves may not: from a poor guess it loses its way, the
+farther the sharper they are.
 
 References:
     Mehrotra (1992), "On the implementation of a primal-dual interior point method".
@@ -101,7 +101,7 @@ def _step(equation: Equation, path: _Path) -> tuple[Guess, Float[Array, " m"]]:
     seen, gram = equation.seen, equation.gram
     number, product = jnp.sum(seen), jnp.where(seen, q * heights, 0.0)
     ratio = jnp.where(seen, q / heights, FLOOR)
-    ahead = motion - gram.motion(q)
+    ahead = gram.motion(q) - motion  # of what the step is to move
     ahead = jnp.stack([ahead, jnp.zeros_like(ahead)], axis=1)
 
     def change(solve, target):

@@ -71,7 +71,7 @@ def solve_newton(
         return use(whole)
 
     stiffness = rate * q * decay * (gram.diagonal() + lift)
-    ordered, order = jax.lax.top_k(stiffness, sizes[-1])
+    ordered, order = jax.lax.top_k(stiffness, stiffness.size)
 
     def block(size, right, ahead):
         chosen = order[:size]
@@ -88,7 +88,7 @@ def solve_newton(
         moved = gram.motion(found.T).T
         return found, moved + ahead
 
-    rest = jnp.sum(stiffness) - jnp.cumsum(ordered)[np.asarray(sizes) - 1]
+    rest = jnp.cumsum(ordered[::-1])[::-1][np.asarray(sizes)]
     ways = [*(partial(block, size) for size in sizes), whole]
     return jax.lax.switch(
         jnp.sum(~(rest < LOOSE)), [partial(use, solve) for solve in ways]
