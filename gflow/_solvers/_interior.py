@@ -26,14 +26,14 @@ SHARP, EPSILON = 1e-3, 1e-16
 """The path is followed to the first over the scale, or to the rounding of margins."""
 
 MOST, VAIN = 40, 6
-"""Steps along the path at most, and in vain; it takes 10 to 20."""
+"""Steps along the path at most, and without gain; it takes 10 to 20."""
 
 INSIDE = 0.99
 """The share of the way to the boundary that is gone."""
 
 
 class _Path(NamedTuple):
-    """A point near the path.
+    """A point on the way along the path.
 
     Attributes:
         guess: $q$ and its motion.

@@ -43,7 +43,8 @@ CROWD = 128
 time that they take to compile and run."""
 
 BOLD = 15
-"""If so many iterations have not come near the solution, they begin again near it."""
+"""If so many iterations have not come near the solution, they begin again at the end of
+the central path."""
 
 
 def solve_weights(
