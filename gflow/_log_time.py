@@ -153,7 +153,8 @@ class StepScalars(eqx.Module):
         values = log_rate(fraction[..., None] * _POINTS) + _LOG_WEIGHTS
         top = xp.max(values, axis=-1)
         total = xp.sum(xp.exp(values - top[..., None]), axis=-1)
-        return xp.log(self.length * fraction) + top + xp.log(total)
+        # Not of their product, which may underflow.
+        return xp.log(self.length) + xp.log(fraction) + top + xp.log(total)
 
     def log_loss(
         self, fraction: Float[AnyArray, "*steps"]
