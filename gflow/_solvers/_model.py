@@ -5,7 +5,8 @@ $A^{-1}(-d + \eta \Lambda^{-1} J^\top \mathrm dq)$ with $A = D - \eta\,\partial 
 \partial x$. For a smooth network $A \approx D$ serves, and Anderson acceleration
 removes the rest. Where that is slow, and the weights are few, $A$ is formed and
 factored, its rows and columns scaled by the sizes of the units: else the small ones
-would drown in the elimination.
+would drown in the elimination. So is what answers to the weights as a whole, the dual
+ones with them, where a stage may be solved for the weights alone (see `_direct`).
 """
 
 import equinox as eqx
@@ -17,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._frame import Frame
 from .._jacobian import Slopes
 from .._types import Scalar
+from ._direct import Whole, is_tame, may_be_direct, no_whole, whole_of
 from ._free import FreeSlopes, free_gram
 from ._gram import AbstractGram, DenseGram, FactoredGram, gram_of
 
@@ -39,6 +41,7 @@ class StageModel(eqx.Module):
         scaling: The scales of rows and columns in `factor`.
         factor: $A$ by its LU factors; of size zero for many weights.
         pivots: Of `factor`.
+        whole: $A$ with what answers through the dual weights.
         flat: Whether $A = D$, and `factor` means nothing.
         stiff: Whether the curvature is large against $D$.
     """
@@ -49,6 +52,7 @@ class StageModel(eqx.Module):
     scaling: Float[Array, " weights"]
     factor: Float[Array, "size size"]
     pivots: Int[Array, " size"]
+    whole: Whole
     flat: Bool[Array, ""]
     stiff: Bool[Array, ""]
 
@@ -78,10 +82,24 @@ def _undo(model: StageModel, right: Float[Array, "weights columns"]):
     return jax.lax.cond(model.flat, lambda: right / model.safe_damping[:, None], solve)
 
 
-def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
+def flat_model(
+    frame: Frame, damping: Float[Array, " weights"], eta: Scalar
+) -> StageModel:
     """The model that knows no curvature of the network, at the start of the step."""
     size = damping.size if damping.size <= FEW_WEIGHTS else 0
-    jacobian, gram = _flat_gram(frame, jnp.maximum(damping, 1.0), size > 0)
+    safe = jnp.maximum(damping, 1.0)
+    jacobian, gram = _flat_gram(frame, safe, size > 0)
+    whole = no_whole(frame)
+    if may_be_direct(frame):
+        assert isinstance(jacobian, Array), "It is formed where margins are many."
+        start = frame.start, frame.margins, frame.dual, jnp.zeros(())
+        whole = jax.lax.cond(
+            is_tame(frame),
+            lambda: whole_of(
+                frame, jacobian, *start, eta, frame.weight, jnp.diag(safe)
+            ),
+            lambda: no_whole(frame),
+        )
     return StageModel(
         jacobian=jacobian,
         gram=gram,
@@ -89,6 +107,7 @@ def flat_model(frame: Frame, damping: Float[Array, " weights"]) -> StageModel:
         scaling=frame.weight,
         factor=jnp.zeros((size, size)),
         pivots=jnp.zeros(size, jnp.int32),
+        whole=whole,
         flat=jnp.asarray(True),
         stiff=jnp.asarray(False),
     )
@@ -126,12 +145,13 @@ def curved_model(
     frame: Frame,
     point: Float[Array, " weights"],
     dual: Float[Array, " margins"],
+    s: Scalar,
     eta: Scalar,
     scaling: Float[Array, " weights"],
     flat: StageModel,
 ) -> StageModel:
     """The model with the curvature of the network; flat if it is singular."""
-    _, jacobian = frame.field.jacobian(point)
+    margins, jacobian = frame.field.jacobian(point)
     jacobian = frame.free_rows(point, jacobian, jnp.arange(len(jacobian)))
 
     def motion(point):
@@ -139,16 +159,20 @@ def curved_model(
 
     _, bend = jax.linearize(motion, point)
     columns = jax.vmap(bend)(jnp.eye(point.size))  # one a row
-    bent = eta * columns.T * scaling[:, None] / scaling[None]
     # What rests does not move: coupled, the elimination would move it by rounding.
-    bent = jnp.where(frame.rest[None], 0.0, bent)
+    bent = jnp.where(frame.rest[None], 0.0, eta * columns.T)
     damping = flat.damping
+    rest = jnp.diag(damping) - bent
+    bent = bent * scaling[:, None] / scaling[None]
     factor, pivots = jax.scipy.linalg.lu_factor(
         jnp.where(np.eye(point.size, dtype=bool), damping[:, None], 0.0) - bent
     )
+    whole = flat.whole
+    if may_be_direct(frame):
+        whole = whole_of(frame, jacobian, point, margins, dual, s, eta, scaling, rest)
     stiff = jnp.sum((bent / flat.safe_damping[:, None]) ** 2) > STIFF**2
     model = StageModel(
-        jacobian, flat.gram, damping, scaling, factor, pivots,
+        jacobian, flat.gram, damping, scaling, factor, pivots, whole,
         jnp.asarray(False), stiff,
     )  # fmt: skip
     if isinstance(flat.gram, FactoredGram):

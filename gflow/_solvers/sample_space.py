@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._field import two_norm
 from .._frame import Frame
 from ._anderson import accelerate, empty_history
+from ._direct import follows_of, is_tame, may_be_direct
 from ._dual import predict_weights, stage_weights
 from ._interpolation import QUARTERS
 from ._model import FEW_WEIGHTS, StageModel, bent_model, curved_model, flat_model
@@ -37,6 +38,12 @@ DUAL_TOLERANCE = 0.03
 
 ROUNDS, ROUND = 4, 12
 """How many models a stage may take with few weights, and iterations with each."""
+
+DIRECT = 2
+"""How many rounds before those for the weights alone, where that may do."""
+
+UNSURE = 2.0
+"""The error, in units of the tolerance, where a small one proves nothing."""
 
 ASTRAY = 0.3
 """Iterates so many sizes of units apart have lost their way: begin from the guess."""
@@ -145,7 +152,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         q = frame.dual
         duals = jnp.zeros((stages, q.size)).at[0].set(q)
         none, ok = jnp.asarray(0), jnp.asarray(True)
-        model = flat_model(frame, damping)
+        model = flat_model(frame, damping, eta)
         carry = (slopes, duals, model, y0, q, solver_state.gradients, none, ok)
         slopes, duals, model, end, q, count, most, ok = jax.lax.fori_loop(
             1, stages, stage, carry
@@ -176,6 +183,9 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         """
         few = self._few(frame)
         rounds, length = (ROUNDS, ROUND) if few else (1, self.max_iterations)
+        directly = (DIRECT if few else 1) if may_be_direct(frame) else 0
+        first = jnp.where(is_tame(frame), 0, directly)
+        rounds = rounds + directly
         scaling = frame.weight * jnp.exp(-frame.sigma * s)
         # A flow comes to rest only as far as its stages are solved.
         margins, fastest = frame.margins, jnp.max(frame.pulled / frame.size)
@@ -192,17 +202,18 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         def attempt(carry):
             point, q, model, used, number, _ = carry
             if few:
-                renew = early | (number > 0)
+                renew = early | (number > first)
                 model = jax.lax.cond(
                     renew,
-                    lambda: curved_model(frame, point, q, eta, scaling, model),
+                    lambda: curved_model(frame, point, q, s, eta, scaling, model),
                     lambda: model,
                 )
                 used = used + jnp.where(renew, 2 * point.size, 0)
             goal = jnp.where(model.flat, finer, tolerance)
             point, q, count, error = self._iterate(
-                frame, model, base, point, q, s, eta, scaling, length, goal
-            )
+                frame, model, base, point, q, s, eta, scaling, length, goal,
+                number < directly,
+            )  # fmt: skip
             # In units of the tolerance from here on.
             error = error / goal
             lost = ~(error * goal < ASTRAY)
@@ -211,17 +222,17 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
 
         def unfinished(carry):
             *_, number, error = carry
-            going = (number == 0) | ~(error <= 1)
-            return ok & going & (number < rounds)
+            return ok & ~(error <= 1) & (number < rounds)
 
         none = jnp.asarray(0)
-        start = (guess, dual, model, none, none, jnp.asarray(jnp.inf))
+        start = (guess, dual, model, none, first, jnp.asarray(jnp.inf))
         point, q, model, used, _, error = jax.lax.while_loop(unfinished, attempt, start)
         return point, q, model, used, ok & (error <= 1)
 
     def _iterate(
-        self, frame, given: StageModel, base, point, dual, s, eta, scaling, most, goal
-    ):
+        self, frame, given: StageModel, base, point, dual, s, eta, scaling, most, goal,
+        direct,
+    ):  # fmt: skip
         """Accelerated Newton steps with one model: point, dual, count, error."""
         field = frame.field
         log_radius = frame.log_radius_at(s)
@@ -231,20 +242,30 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             weights = frame.dual_weights(margins, s)
             return jnp.where(mild | frame.lost, weights, q)
 
+        def follow(point, q, margins, scale, error, model):
+            tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * goal, 1e-2)
+            return _newton_map(
+                frame, model, base, point, q, margins, scale, eta, tolerance
+            )
+
         def iterate(carry):
             point, q, history, count, error, best, mark, _ = carry
             margins = field.margins(point)
             scale = field.scale(margins, log_radius)
-            mild = field.mild(margins, scale)
+            mild = field.mild(margins, scale) | direct
             q = exact(q, margins, mild)
             model = given
             if not field.euclidean:
                 pull = jax.vjp(field.margins, point)[1](q)[0]
                 model = bent_model(frame, given, pull)
-            tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * goal, 1e-2)
-            mapped, new_q, lost = _newton_map(
-                frame, model, base, point, q, margins, scale, eta, tolerance
-            )
+            if may_be_direct(frame):
+                mapped, new_q, lost = jax.lax.cond(
+                    direct,
+                    lambda: _direct_map(frame, model, base, point, q, eta),
+                    lambda: follow(point, q, margins, scale, error, model),
+                )
+            else:
+                mapped, new_q, lost = follow(point, q, margins, scale, error, model)
             residual = scaling * (mapped - point)
             # Weights that were not found will not be found from there either.
             error = jnp.where(lost, jnp.inf, two_norm(residual))
@@ -268,12 +289,25 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         point, q, _, count, error, _, _, mild = jax.lax.while_loop(
             unfinished, iterate, start
         )
-        q = jax.lax.cond(
-            mild | jnp.any(frame.lost),
-            lambda: exact(q, field.margins(point), mild),
-            lambda: q,
-        )
+
+        def last():
+            margins = field.margins(point)
+            weights = exact(q, margins, mild)
+            if not may_be_direct(frame):
+                return weights, error
+            follows = follows_of(frame, margins, weights, log_radius)
+            unsure = direct & (error <= goal) & given.whole.overstates(follows)
+            return weights, jnp.where(unsure, UNSURE * goal, error)
+
+        q, error = jax.lax.cond(mild | jnp.any(frame.lost), last, lambda: (q, error))
         return point, q, count, error
+
+
+def _direct_map(frame: Frame, model: StageModel, base, point, dual, eta):
+    """Where Newton's method moves the point, dual weights following; `_newton_map`."""
+    _, motion = frame.negative_gradient(point, dual)
+    defect = point - base - eta * (motion - frame.rate * point)
+    return point - model.whole.undo(defect), dual, jnp.asarray(False)
 
 
 def _newton_map(

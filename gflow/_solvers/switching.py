@@ -13,6 +13,7 @@ from .._field import two_norm
 from .._frame import Frame
 from .._jacobian import is_tall
 from .._types import Scalar
+from ._direct import is_tame
 from ._explicit import explicit_step
 from ._interpolation import QUARTERS, QuarticThroughQuarters
 from .kvaerno import SampleSpaceKvaerno5
@@ -41,19 +42,12 @@ TRIAL, LONGER = 10, 4
 def worth(margins: int, weights: int) -> float:
     """How many explicit steps cost as much as an implicit one.
 
-    A fit to what was measured with 20 to 1,000 samples and 20 to 4,160 weights, within
-    a factor of two: the elimination grows with the smaller number.
+    A fit to what was measured with 20 to 10,000 samples and 20 to 4,160 weights, within
+    a factor of two: the elimination grows with the smaller number, and is made only once
+    a step where weights are few.
     """
     small = min(margins, weights)
-    return min(3 + 0.04 * small + (0.3 * small if is_tall(margins, weights) else 0), 30)
-
-
-DIGITS, SHARP = 1e-2, 0.1
-"""Explicit stages have their dual weights from the margins. The rounding in these may
-count as much of the tolerance as the first; and errors of the tolerance may change the
-weights by the second."""
-
-EPSILON = 2e-16
+    return 2 + 0.01 * small if is_tall(margins, weights) else min(3 + 0.04 * small, 30)
 
 
 class SwitchingState(eqx.Module):
@@ -165,7 +159,7 @@ class Switching(dfx.AbstractAdaptiveSolver):
             new = _after_implicit(frame, length, state, inner, tame)
             return end, error, dense, new, result
 
-        tame = _is_tame(frame)
+        tame = is_tame(frame)
         return jax.lax.cond(state.explicit & tame, explicit, implicit)
 
 
@@ -195,16 +189,6 @@ def _after_implicit(frame: Frame, length, state, inner, tame) -> SwitchingState:
         length=length,
         stiffest=stiffest,
     )
-
-
-def _is_tame(frame: Frame) -> Bool[Array, ""]:
-    """Whether the dual weights are known from margins that are right to `rtol`."""
-    if frame.field.free:
-        return jnp.asarray(True)
-    most = jnp.max(jnp.abs(frame.margins))
-    scale = frame.field.scale(frame.margins, frame.log_radius)
-    tame = scale * most * frame.rtol < SHARP
-    return tame & (scale * most * EPSILON < DIGITS * frame.rtol)
 
 
 def _explicit(frame: Frame, length, state: SwitchingState):
