@@ -18,8 +18,10 @@ def model_and_frame(eta):
     dual = jnp.full(20, 0.05)
     _, gradient = field.negative_gradient(point, dual)
     frame = make_frame(field, point, log_radius, dual, gradient, eta, 1e-6)
-    flat = flat_model(frame, 1 + eta * frame.rate)
-    model = curved_model(frame, point, dual, eta, frame.weight, flat)
+    eta = jnp.asarray(eta)
+    flat = flat_model(frame, 1 + eta * frame.rate, eta)
+    start = jnp.zeros(())
+    model = curved_model(frame, point, dual, start, eta, frame.weight, flat)
     motion = jax.jacrev(lambda x: frame.negative_gradient(x, dual)[1])(point)
     return model, flat, np.diag(1 + eta * frame.rate) - eta * motion
 

@@ -3,8 +3,8 @@ r"""Stages of many margins and few weights, solved for the weights alone.
 Where the dual weights are a tame function of the margins, $q = q(z(x))$ may be put into
 a stage $D x = \beta + \eta F(x, q)$, and Newton's method takes one N x N system,
 
-$$A = D - \eta\,\partial_x F + \eta R\, \Lambda^{-1} J^\top (\mathrm{diag}(q) - q q^\top)
-S J ,$$
+$$A = D - \eta\,\partial_x F +
+  \eta R\, \Lambda^{-1} J^\top (\mathrm{diag}(q) - q q^\top) S J ,$$
 
 with $S = -\partial \log g / \partial z$, factored once for all iterations, in place of
 an equation for q in each. Late, where an error of the tolerance changes the dual
@@ -29,7 +29,7 @@ EPSILON = 2e-16
 
 LOOSE, STIFF = 3.0, 0.3
 """A solution is trusted if no margin that holds the weights by more than the second,
-against what they weigh themselves, does so less by the first than where $A$ was made."""
+against their own inertia, does so less by the first than where $A$ was made."""
 
 
 def is_tame(frame: Frame) -> Bool[Array, ""]:
@@ -86,8 +86,8 @@ def no_whole(frame: Frame) -> Whole:
     weights, margins = frame.start.size, frame.dual.size
     if not may_be_direct(frame):
         weights = margins = 0
-    blank = jnp.zeros((weights, weights)), jnp.zeros(weights, jnp.int32)
-    return Whole(frame.weight, *blank, jnp.zeros(margins), jnp.zeros(margins))
+    factor, pivots = jnp.zeros((weights, weights)), jnp.zeros(weights, jnp.int32)
+    return Whole(frame.weight, factor, pivots, jnp.zeros(margins), jnp.zeros(margins))
 
 
 def whole_of(
@@ -108,7 +108,8 @@ def whole_of(
     damping = jnp.maximum(jnp.diagonal(rest), 1.0)
     stiffness = rate * follows * jnp.sum(rows**2 / damping[None], axis=1)
     matrix = (rest + rate * answers) * scaling[:, None] / scaling[None]
-    return Whole(scaling, *jax.scipy.linalg.lu_factor(matrix), follows, stiffness)
+    factor, pivots = jax.scipy.linalg.lu_factor(matrix)
+    return Whole(scaling, factor, pivots, follows, stiffness)
 
 
 def follows_of(frame: Frame, margins, dual, log_radius) -> Float[Array, " margins"]:

@@ -9,8 +9,10 @@ x_+ = x_f + \eta A^{-1} J^\top q_+ .$$
 
 What is left is the curvature of the network, which Anderson acceleration removes
 without ever forming a Hessian: memory and work are O(m N). Where that is slow and the
-weights are few, the curvature is formed. All is measured unit by unit, in the moving
-frame of the step.
+weights are few, the curvature is formed. With far more samples than weights, and dual
+weights that are a tame function of the margins, the stage is first sought for the
+weights alone (see `_direct`). All is measured unit by unit, in the moving frame of the
+step.
 """
 
 import abc
@@ -23,30 +25,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._field import two_norm
 from .._frame import Frame
-from ._anderson import accelerate, empty_history
-from ._direct import follows_of, is_tame, may_be_direct
-from ._dual import predict_weights, stage_weights
+from ._direct import is_tame, may_be_direct
+from ._dual import predict_weights
 from ._interpolation import QUARTERS
-from ._model import FEW_WEIGHTS, StageModel, bent_model, curved_model, flat_model
+from ._iteration import ASTRAY, Stage, iterate
+from ._model import FEW_WEIGHTS, curved_model, flat_model
 from ._tableau import StageTable
 
-
-DUAL_TOLERANCE = 0.03
-"""The error left in the dual weights of a stage, against the error of the iterate."""
 
 ROUNDS, ROUND = 4, 12
 """How many models a stage may take with few weights, and iterations with each."""
 
 DIRECT = 2
-"""How many rounds before those for the weights alone, where that may do."""
-
-UNSURE = 2.0
-"""The error, in units of the tolerance, where a small one proves nothing."""
-
-ASTRAY = 0.3
-"""Iterates so many sizes of units apart have lost their way: begin from the guess."""
+"""How many rounds for the weights alone with few of them, the second with curvature;
+one with many."""
 
 FINEST, ROUNDING = 1e-12, 1e-15
 """No stage is solved more finely than the first; what is rounded far out is the second
@@ -54,10 +47,6 @@ times the growth of the whole."""
 
 NEAR_REST, TIGHT = 1e2, 1e-11
 """Stages so much longer than the time of a unit are solved to this."""
-
-LOOK = 8
-"""With many weights a stage is given up when its last iterations, so many, show that it
-will not converge in time: otherwise failures would cost more than successes."""
 
 EASY = 0.6
 """The share of `max_iterations` for the stages of a step to aim at. The number grows
@@ -127,7 +116,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         stages = len(table.a)
         a, predictor = jnp.asarray(table.a), jnp.asarray(table.predictor)
         nodes = jnp.asarray(table.nodes)
-        eta = length * table.gamma
+        eta = jnp.asarray(length * table.gamma)
         damping = 1 + eta * frame.rate
 
         def stage(i, carry):
@@ -177,16 +166,18 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
     def _solve_stage(self, frame, model, base, guess, dual, s, eta, early, ok):
         """The solution of one stage: point, dual, model, gradients used, success.
 
-        With few weights it is sought in rounds, each after the first with a model made
-        anew at the iterate (the first too, if it is `early` known to be needed). After
-        a failure (`ok` false) the other stages are not worth it.
+        It is sought in rounds: for the weights alone, where that may do, then for both.
+        With few weights each after the first has a model made anew at the iterate (the
+        first too, if it is `early` known to be needed). After a failure (`ok` false)
+        the other stages are not worth it.
         """
         few = self._few(frame)
         rounds, length = (ROUNDS, ROUND) if few else (1, self.max_iterations)
-        directly = (DIRECT if few else 1) if may_be_direct(frame) else 0
+        directly = (DIRECT if few else min(DIRECT, 1)) if may_be_direct(frame) else 0
         first = jnp.where(is_tame(frame), 0, directly)
         rounds = rounds + directly
         scaling = frame.weight * jnp.exp(-frame.sigma * s)
+        stage = Stage(frame, base, s, eta, scaling)
         # A flow comes to rest only as far as its stages are solved.
         margins, fastest = frame.margins, jnp.max(frame.pulled / frame.size)
         mild = frame.field.mild(margins, frame.field.scale(margins, frame.log_radius))
@@ -210,10 +201,9 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
                 )
                 used = used + jnp.where(renew, 2 * point.size, 0)
             goal = jnp.where(model.flat, finer, tolerance)
-            point, q, count, error = self._iterate(
-                frame, model, base, point, q, s, eta, scaling, length, goal,
-                number < directly,
-            )  # fmt: skip
+            point, q, count, error = iterate(
+                stage, model, point, q, length, goal, number < directly, self.memory
+            )
             # In units of the tolerance from here on.
             error = error / goal
             lost = ~(error * goal < ASTRAY)
@@ -228,102 +218,3 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         start = (guess, dual, model, none, first, jnp.asarray(jnp.inf))
         point, q, model, used, _, error = jax.lax.while_loop(unfinished, attempt, start)
         return point, q, model, used, ok & (error <= 1)
-
-    def _iterate(
-        self, frame, given: StageModel, base, point, dual, s, eta, scaling, most, goal,
-        direct,
-    ):  # fmt: skip
-        """Accelerated Newton steps with one model: point, dual, count, error."""
-        field = frame.field
-        log_radius = frame.log_radius_at(s)
-
-        def exact(q, margins, mild):
-            # Those that are lost are not in the equations of the others.
-            weights = frame.dual_weights(margins, s)
-            return jnp.where(mild | frame.lost, weights, q)
-
-        def follow(point, q, margins, scale, error, model):
-            tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * goal, 1e-2)
-            return _newton_map(
-                frame, model, base, point, q, margins, scale, eta, tolerance
-            )
-
-        def iterate(carry):
-            point, q, history, count, error, best, mark, _ = carry
-            margins = field.margins(point)
-            scale = field.scale(margins, log_radius)
-            mild = field.mild(margins, scale) | direct
-            q = exact(q, margins, mild)
-            model = given
-            if not field.euclidean:
-                pull = jax.vjp(field.margins, point)[1](q)[0]
-                model = bent_model(frame, given, pull)
-            if may_be_direct(frame):
-                mapped, new_q, lost = jax.lax.cond(
-                    direct,
-                    lambda: _direct_map(frame, model, base, point, q, eta),
-                    lambda: follow(point, q, margins, scale, error, model),
-                )
-            else:
-                mapped, new_q, lost = follow(point, q, margins, scale, error, model)
-            residual = scaling * (mapped - point)
-            # Weights that were not found will not be found from there either.
-            error = jnp.where(lost, jnp.inf, two_norm(residual))
-            moved, history = accelerate(history, scaling * mapped, residual)
-            # The best error of each `LOOK` iterations against that of those before.
-            best, look = jnp.minimum(best, error), (count + 1) % LOOK == 0
-            blocks_left = (most - count - 1) / LOOK
-            hopeless = look & (best * (best / mark) ** blocks_left > goal)
-            error = jnp.where(hopeless & (error > goal), jnp.inf, error)
-            mark = jnp.where(look, best, mark)
-            return moved / scaling, new_q, history, count + 1, error, best, mark, mild
-
-        def unfinished(carry):
-            *_, count, error, _, _, _ = carry
-            going = (count == 0) | (jnp.isfinite(error) & (error > goal))
-            return going & (count < most)
-
-        history, far = empty_history(self.memory, base.size), jnp.asarray(jnp.inf)
-        none, mild = jnp.asarray(0), jnp.asarray(False)
-        start = (point, dual, history, none, far, far, far, mild)
-        point, q, _, count, error, _, _, mild = jax.lax.while_loop(
-            unfinished, iterate, start
-        )
-
-        def last():
-            margins = field.margins(point)
-            weights = exact(q, margins, mild)
-            if not may_be_direct(frame):
-                return weights, error
-            follows = follows_of(frame, margins, weights, log_radius)
-            unsure = direct & (error <= goal) & given.whole.overstates(follows)
-            return weights, jnp.where(unsure, UNSURE * goal, error)
-
-        q, error = jax.lax.cond(mild | jnp.any(frame.lost), last, lambda: (q, error))
-        return point, q, count, error
-
-
-def _direct_map(frame: Frame, model: StageModel, base, point, dual, eta):
-    """Where Newton's method moves the point, dual weights following; `_newton_map`."""
-    _, motion = frame.negative_gradient(point, dual)
-    defect = point - base - eta * (motion - frame.rate * point)
-    return point - model.whole.undo(defect), dual, jnp.asarray(False)
-
-
-def _newton_map(
-    frame: Frame, model: StageModel, base, point, dual, margins, scale, eta, tolerance
-):
-    """Where Newton's method moves the point and its dual weights; if these are lost."""
-    _, motion = frame.negative_gradient(point, dual)
-    step = eta / jnp.exp(frame.log_speed(point))
-    # The fastest motion is that of the frame, and cancels before it is long.
-    defect = point - base - eta * (motion - frame.rate * point)
-    # Those that are lost pull as they do, and are not in the equations of the others.
-    lost = jnp.where(frame.lost, dual, 0.0)
-    free = model.free_point(defect, point, dual - lost, step)
-    new, answer, left = stage_weights(
-        frame.field, dual - lost, margins + model.jacobian @ (free - point), model.gram,
-        model.flat, scale, frame.seen, step, tolerance, (point - free) / step,
-    )  # fmt: skip
-    found = left <= ASTRAY * two_norm(point)
-    return free + step * answer, jnp.where(frame.lost, dual, new), ~found

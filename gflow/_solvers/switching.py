@@ -43,8 +43,8 @@ def worth(margins: int, weights: int) -> float:
     """How many explicit steps cost as much as an implicit one.
 
     A fit to what was measured with 20 to 10,000 samples and 20 to 4,160 weights, within
-    a factor of two: the elimination grows with the smaller number, and is made only once
-    a step where weights are few.
+    a factor of two: the elimination grows with the smaller number, and is made only
+    once a step where weights are few.
     """
     small = min(margins, weights)
     return 2 + 0.01 * small if is_tall(margins, weights) else min(3 + 0.04 * small, 30)

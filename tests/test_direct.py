@@ -1,0 +1,137 @@
+"""Stages of many margins and few weights, solved for the weights alone."""
+
+import math
+
+import equinox as eqx
+import gflow
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from gflow._field import Field, start_of
+from gflow._framing import make_frame
+from gflow._solvers import _direct, _iteration, sample_space
+from gflow._solvers._model import curved_model, flat_model
+
+from benchmarks._log_time_flow import LogTimeFlow
+
+
+LOSSES = {
+    "logistic": gflow.Logistic(),
+    "exponential": gflow.Exponential(),
+    "cross entropy": gflow.CrossEntropy(),
+    "square": gflow.Square(),
+}
+
+
+def tall(loss, samples=90, features=4, width=3, seed=5, spread=1.0):
+    """A flow with more margins than twice its weights."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(samples, features)) * spread ** np.arange(features)
+    truth = random.normal(size=features) / spread ** np.arange(features)
+    y, out = np.sign(x @ truth + 0.3 * random.normal(size=samples)), "scalar"
+    if loss == "cross entropy":
+        y, out = random.integers(0, 3, size=samples), 3
+    network = gflow.nn.MLP(
+        features, (width,), out, power=2, leak=-1.0, key=jr.key(seed)
+    )
+    return gflow.GradientFlow(LOSSES[loss], x, y), network
+
+
+@pytest.mark.parametrize("eta", [0.2, 20.0])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_whole_matrix_is_the_derivative_of_the_stage(loss, eta):
+    flow, network = tall(loss)
+    degree = math.nan if loss == "square" else 3.0
+    clock = gflow.clocks.LogTime() if loss == "square" else gflow.clocks.Polar()
+    field = Field(flow, network, clock, degree)
+    point, log_radius = start_of(field, network)
+    dual = field.dual_weights(field.margins(point), log_radius, jnp.asarray(True))
+    _, gradient = field.negative_gradient(point, dual)
+    eta = jnp.asarray(eta)
+    frame = make_frame(field, point, log_radius, dual, gradient, eta, 1e-6)
+    flat = flat_model(frame, 1 + eta * frame.rate, eta)
+    zero = jnp.zeros(())
+    model = curved_model(frame, point, dual, zero, eta, frame.weight, flat)
+
+    def defect(x):
+        q = frame.dual_weights(field.margins(x), zero)
+        motion = frame.negative_gradient(x, q)[1]
+        return x - eta * (motion - frame.rate * x)
+
+    matrix = jax.jacfwd(defect)(point)
+    vector = jnp.cos(jnp.arange(point.size))
+    error = np.max(np.abs(matrix @ model.whole.undo(vector) - vector))
+    assert error <= 1e-13 * np.linalg.cond(matrix)
+
+
+def network_at(curve):
+    """The direction at the end, as one vector."""
+    leaves = jax.tree.leaves(curve[-1].direction)
+    return np.concatenate([np.ravel(leaf) for leaf in leaves])
+
+
+def exact_direction(flow, network, log_t):
+    """The same by SciPy in log-time."""
+    weights = LogTimeFlow(flow, network).follow("LSODA", log_t, 1e-11).weights
+    return weights / np.linalg.norm(weights)
+
+
+def off(curve, exact):
+    """How far the end of a curve is from another direction."""
+    return np.linalg.norm(network_at(curve) - exact)
+
+
+@pytest.mark.parametrize("spread", [1.0, 3.0, 10.0])
+@pytest.mark.parametrize("loss", ["logistic", "exponential", "square"])
+def test_tall_flows_agree_with_scipy(loss, spread):
+    # Raw features, as spread as those of real data: their rates differ by its square.
+    flow, network = tall(loss, samples=150, features=5, width=2, spread=spread)
+    network = jax.tree.map(lambda w: 0.1 / spread**2 * w, network)
+    log_t = 4.0
+    exact = exact_direction(flow, network, log_t)
+    until = gflow.Until(log_t=math.log(math.expm1(log_t)))
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    assert off(curve, exact) <= 50 * 1e-6
+
+
+@pytest.mark.parametrize(("module", "name", "value"), [
+    (sample_space, "DIRECT", 0),
+    (sample_space, "DIRECT", 1),
+    (sample_space, "DIRECT", 3),
+    (_iteration, "UNSURE", 20.0),
+    (_direct, "LOOSE", 1.2),
+    (_direct, "LOOSE", 10.0),
+    (_direct, "STIFF", 0.03),
+    (_direct, "STIFF", 3.0),
+    (_direct, "SHARP", 0.0),
+    (_direct, "SHARP", 10.0),
+    (_direct, "DIGITS", 1e-1),
+])  # fmt: skip
+def test_no_constant_decides_where_a_tall_flow_leads(module, name, value, monkeypatch):
+    flow, network = tall("logistic", samples=120, features=6, width=2, seed=8)
+    until = gflow.Until(log_t=60.0)  # past the first steps that are not tame
+    margin = gflow.solve(flow, network, until=until, progress=False)
+    monkeypatch.setattr(module, name, value)
+    jax.clear_caches()
+    other = gflow.solve(flow, network, until=until, progress=False)
+    jax.clear_caches()
+    assert off(other, network_at(margin)) <= 50 * 1e-6
+
+
+def test_an_error_in_a_matrix_that_is_far_too_stiff_proves_nothing():
+    flow, network = tall("exponential")
+    field = Field(flow, network, gflow.clocks.Polar(), 3.0)
+    point, log_radius = start_of(field, network)
+    dual = field.dual_weights(field.margins(point), log_radius, jnp.asarray(True))
+    _, gradient = field.negative_gradient(point, dual)
+    eta = jnp.asarray(50.0)
+    frame = make_frame(field, point, log_radius, dual, gradient, eta, 1e-6)
+    whole = flat_model(frame, jnp.ones(point.size), eta).whole
+    assert not whole.overstates(whole.follows)
+    assert not whole.overstates(0.5 * whole.follows)
+    held = jnp.argmax(whole.stiffness)
+    assert whole.overstates(whole.follows.at[held].multiply(1e-3))
+    free = eqx.tree_at(lambda w: w.stiffness, whole, 1e-3 * whole.stiffness / 50)
+    assert not free.overstates(0 * whole.follows)
