@@ -25,6 +25,7 @@ sequence of `Point`s. Diagnostics are functions of one `Point`. They live in nam
     gflow.problems  named problems, ready to solve
     gflow.reference exact answers to compare with: LPs, QPs, closed forms
     gflow.clocks    what `tau` counts
+    gflow.norms     in what a flow is steepest
     gflow.solvers   the solvers of a step
     gflow.descent   gradient descent, to compare with
     gflow.experiments published results, each beside its measurement
@@ -44,6 +45,7 @@ from . import (
     margins as margins,
     neurons as neurons,
     nn as nn,
+    norms as norms,
     paths as paths,
     problems as problems,
     reference as reference,

@@ -24,13 +24,14 @@ from ._blocks import Blocks, whole
 from ._flow import AbstractFlow
 from ._gates import Kinks, find_kinks, frozen
 from ._logs import log_mean_exp
-from ._norms import AbstractNorm, L2Norm
 from ._rows import rows_of
 from ._sides import Gates, blocks_of, is_straight, no_gates, recorded
 from ._switches import switches
 from ._types import AnyArray, Scalar
 from ._units import Units, find_units
 from .clocks import AbstractClock
+from .norms import AbstractNorm
+from .norms._ready import L2Norm
 
 
 SCALE_CAP = 1e10

@@ -14,8 +14,9 @@ from ._devices import devices_of
 from ._labels import checked_labels
 from ._logs import log_mean_exp
 from ._losses import AbstractLoss
-from ._norms import NORMS, AbstractNorm, L2Norm, Sizes, checked_norm
 from ._types import Scalar
+from .norms import AbstractNorm
+from .norms._ready import L2Norm, Sizes, checked_norm, norm_of
 
 
 SMOOTHING = 1e-2
@@ -149,10 +150,11 @@ class SteepestFlow(AbstractFlow):
         y: As for `GradientFlow`.
         norm: `"l2"`, `"linf"` (the greatest weight), `"l1"` (the sum of sizes) or
             `"spectral"` (the greatest singular value of all layers; a vector counts as
-            a matrix of one row, a kernel of shape (out, ...) as (out, all others)).
-        smoothing: How far the squared norm is raised at most, relatively; `"l2"` does
-            not need it. The smaller, the stiffer is sliding, and the more steps it
-            takes; for limits, extrapolate it to 0.
+            a matrix of one row, a kernel of shape (out, ...) as (out, all others)). Or
+            a `gflow.norms.AbstractNorm` of your own, which is taken as it is.
+        smoothing: How far the squared norm is raised at most, relatively, 1e-2 if not
+            given; `"l2"` and your own norms do not need it. The smaller, the stiffer is
+            sliding, and the more steps it takes; for limits, extrapolate it to 0.
 
     Raises:
         ValueError: If `norm` or `smoothing` is none, or as for `GradientFlow`.
@@ -170,7 +172,8 @@ class SteepestFlow(AbstractFlow):
     y: Num[Array, "samples *outputs"]
     kind: str = eqx.field(static=True)
     classes: int = eqx.field(static=True)
-    norm: str = eqx.field(static=True)
+    own_norm: AbstractNorm | None
+    named_norm: str | None = eqx.field(static=True)
     smoothing: Scalar
 
     def __init__(
@@ -179,16 +182,34 @@ class SteepestFlow(AbstractFlow):
         x: ArrayLike,
         y: ArrayLike,
         *,
-        norm: str,
-        smoothing: float = SMOOTHING,
+        norm: str | AbstractNorm,
+        smoothing: float | None = None,
     ):
         self.loss = loss
         self.x, self.y, self.kind, self.classes = _checked(loss, x, y)
-        self.norm = checked_norm(norm)
-        self.smoothing = _checked_smoothing(smoothing)
+        given = checked_norm(norm)
+        named = isinstance(given, str)
+        self.own_norm, self.named_norm = (None, given) if named else (given, None)
+        if not named and smoothing is not None:
+            raise ValueError(
+                "`smoothing` is for the norms that gflow names, and `norm` is one of "
+                f"your own, {given!r}. Leave it out."
+            )
+        default = SMOOTHING if named else 0.0
+        self.smoothing = jnp.asarray(default)
+        if smoothing is not None:
+            self.smoothing = _checked_smoothing(smoothing)
+
+    @property
+    def norm(self) -> str | AbstractNorm:
+        """The norm in which it is steepest, as given."""
+        if self.own_norm is not None:
+            return self.own_norm
+        assert self.named_norm is not None, "It has one or the other."
+        return self.named_norm
 
     def norm_of(self, sizes):
-        return NORMS[self.norm](self.smoothing, sizes)
+        return norm_of(self.norm, sizes, self.smoothing)
 
 
 def _checked(

@@ -14,7 +14,7 @@ import gflow
 PAGE = pathlib.Path(gflow.__file__).parents[1] / "REFERENCE.md"
 NAMESPACES = (
     *("margins", "kkt", "paths", "layers", "neurons", "kernels", "kl", "nn", "data"),
-    *("problems", "reference", "clocks", "solvers", "descent", "experiments"),
+    *("problems", "reference", "clocks", "norms", "solvers", "descent", "experiments"),
     *("testing", "plot"),
 )
 INNER = ("testing.strategies",)

@@ -26,7 +26,7 @@ ROOMS: tuple[str, ...] = (
         "_losses",
         "_devices",
         "_labels",
-        "_norms",
+        "norms",
         "_flow",
         "_plain",
         "_degree",

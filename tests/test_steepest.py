@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.integrate
 from curves import directions
-from gflow import _norms
 from gflow.clocks import ArcLength, LogTime, Polar
+from gflow.norms import _ready
 from gflow.problems import gaussians
 
 
@@ -26,7 +26,7 @@ each_smoothing = pytest.mark.parametrize("smoothing", [1.0, 1e-6])
 
 
 def norm_of(name, smoothing):
-    return _norms.NORMS[name](smoothing, SIZES)
+    return _ready.NORMS[name](smoothing, SIZES)
 
 
 def pulls():

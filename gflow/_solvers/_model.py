@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._frame import Frame
 from .._jacobian import Slopes
 from .._types import Scalar
+from ..norms._abstract import tangents as tangents_of
 from ._direct import Whole, is_tame, may_be_direct, no_whole, whole_of
 from ._free import FreeSlopes, free_gram
 from ._gram import AbstractGram, DenseGram, FactoredGram, gram_of
@@ -131,7 +132,7 @@ def bent_model(frame: Frame, model: StageModel, gradient) -> StageModel:
     """The flat model of a flow that is steepest in another norm, at its direction."""
 
     def tangents(rows):
-        return frame.field.norm.tangents(gradient, rows) / model.safe_damping[None]
+        return tangents_of(frame.field.norm, gradient, rows) / model.safe_damping[None]
 
     assert isinstance(model.jacobian, Array), "It is formed in other norms."
     response, middle = tangents(model.jacobian), None

@@ -3,14 +3,15 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from .. import _tree
-from .._norms import NORMS, AbstractNorm, L2Norm, checked_norm
 from .._point import Point
 from .._polar import Polar, margins_and_pullback
 from .._types import Scalar
 from ..layers._matrices import matrices
+from ..norms import AbstractNorm
+from ..norms._ready import L2Norm, norm_of
 
 
-def bregman(point: Point, norm: str | None = None) -> Scalar:
+def bregman(point: Point, norm: str | AbstractNorm | None = None) -> Scalar:
     r"""How far the weights are from a KKT point in a norm, by a Bregman divergence.
 
     With $\tilde w = w / z_{\min}^{1/L}$, and $m = \sum_i \lambda_i \nabla z_i(\tilde
@@ -29,8 +30,8 @@ def bregman(point: Point, norm: str | None = None) -> Scalar:
     Args:
         point: Of a positively homogeneous network that classifies.
         norm: `"l2"`, `"linf"`, `"l1"` or `"spectral"`, as for `gflow.SteepestFlow` and
-            not smoothed. By default that of the flow, smoothed as there: `"l2"` for a
-            `GradientFlow`.
+            not smoothed; or your own. By default that of the flow, smoothed as there:
+            `"l2"` for a `GradientFlow`.
 
     Returns:
         A scalar, not negative but for rounding: of about 1e-16 $\|\tilde w\|^2$, save
@@ -51,7 +52,7 @@ def bregman(point: Point, norm: str | None = None) -> Scalar:
     if norm is None:
         measure = point.flow.norm_of(sizes)
     else:
-        measure = NORMS[checked_norm(norm)](0.0, sizes)
+        measure = norm_of(norm, sizes)
     view = Polar(point)
     smallest = jnp.min(view.margins)
     size = jnp.where(smallest > 0, smallest, jnp.nan) ** (-2 / view.degree)
@@ -67,10 +68,12 @@ def bregman(point: Point, norm: str | None = None) -> Scalar:
     return size * length * (length - jnp.dot(theta, m) / dual(norm, measure, pull))
 
 
-def dual(norm: str | None, measure: AbstractNorm, pull: PyTree) -> Scalar:
-    r"""The dual norm; of the smoothed `measure`, if `norm` is not named."""
+def dual(
+    norm: str | AbstractNorm | None, measure: AbstractNorm, pull: PyTree
+) -> Scalar:
+    r"""The dual norm; of `measure`, if `norm` is not named."""
     vector, _ = ravel_pytree(pull)
-    if norm is None:
+    if not isinstance(norm, str):
         # <v, D(v)> = |v|_*^2, of a vector of size one.
         unit = jnp.max(jnp.abs(vector))
         vector = vector / unit

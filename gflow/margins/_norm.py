@@ -3,13 +3,14 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .. import _tree
-from .._norms import NORMS, AbstractNorm, Sizes, checked_norm
 from .._point import Point
 from .._polar import Polar
 from .._types import Scalar
+from ..norms import AbstractNorm
+from ..norms._ready import Sizes, norm_of
 
 
-def in_norm(point: Point, norm: str) -> Scalar:
+def in_norm(point: Point, norm: str | AbstractNorm) -> Scalar:
     r"""The smallest margin of a network scaled to norm one, in any norm of its weights.
 
     $$\min_i z_i(w) / \|w\|^L$$
@@ -19,7 +20,8 @@ def in_norm(point: Point, norm: str) -> Scalar:
 
     Args:
         point: Of a positively homogeneous network that classifies.
-        norm: `"l2"`, `"linf"`, `"l1"` or `"spectral"`, as for `gflow.SteepestFlow`.
+        norm: `"l2"`, `"linf"`, `"l1"`, `"spectral"` or your own, as for
+            `gflow.SteepestFlow`.
 
     Returns:
         A scalar, positive if and only if every sample is classified correctly.
@@ -35,7 +37,7 @@ def in_norm(point: Point, norm: str) -> Scalar:
         $\gamma$.
     """
     polar = Polar(point)
-    measure = NORMS[checked_norm(norm)](0.0, _sizes(point.direction))
+    measure = norm_of(norm, _sizes(point.direction))
     size = _size(measure, polar.direction)
     return jnp.min(polar.margins) / size**polar.degree
 

@@ -5,6 +5,7 @@ broken, what was found, and what was expected:
 
     gflow.testing.check_loss(loss)
     gflow.testing.check_clock(clock)
+    gflow.testing.check_norm(norm, weights=20)
     gflow.testing.check_network(network, x)
     gflow.testing.check_trajectory(curve)
 
@@ -17,4 +18,5 @@ from ._clock import check_clock as check_clock
 from ._follow import FollowError as FollowError, follow as follow
 from ._loss import check_loss as check_loss
 from ._network import check_network as check_network
+from ._norm import check_norm as check_norm
 from ._trajectory import check_trajectory as check_trajectory

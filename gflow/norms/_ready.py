@@ -18,7 +18,6 @@ References:
     proximal one. Daleckii and Krein (1965) for derivatives of spectral maps.
 """
 
-import abc
 import math
 from collections.abc import Callable
 
@@ -28,33 +27,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ._types import Scalar
+from .._types import Scalar
+from ._abstract import AbstractNorm, AbstractSlopedNorm, Vector
 
 
 Sizes = tuple[tuple[int, ...], ...]
 """The shapes of the arrays of weights, whose entries are one vector."""
 
-Vector = Float[Array, " weights"]
-Rows = Float[Array, "rows weights"]
 
-
-class AbstractNorm(eqx.Module):
-    """A norm on the weights of a network, smoothed or not."""
-
-    @abc.abstractmethod
-    def __call__(self, vector: Vector) -> Scalar:
-        r"""The norm $\|w\|_\delta$."""
-
-    @abc.abstractmethod
-    def direction(self, pull: Vector) -> Vector:
-        """The steepest motion $D(v)$; without smoothing it may be NaN."""
-
-    @abc.abstractmethod
-    def tangents(self, pull: Vector, rows: Rows) -> Rows:
-        """The derivative of $D$ at $v$, symmetric and positive, applied to each row."""
-
-
-class L2Norm(AbstractNorm):
+class L2Norm(AbstractSlopedNorm):
     """The Euclidean norm, which needs no smoothing."""
 
     def __call__(self, vector):
@@ -68,7 +49,7 @@ class L2Norm(AbstractNorm):
         return rows
 
 
-class LInfNorm(AbstractNorm):
+class LInfNorm(AbstractSlopedNorm):
     """The greatest entry."""
 
     delta: Scalar
@@ -90,7 +71,7 @@ class LInfNorm(AbstractNorm):
         return jnp.where(held[None], jnp.outer(rises, signs), rows / self.delta)
 
 
-class L1Norm(AbstractNorm):
+class L1Norm(AbstractSlopedNorm):
     """The sum of absolute values."""
 
     delta: Scalar
@@ -117,7 +98,7 @@ class L1Norm(AbstractNorm):
         return _water_level(jnp.abs(pull) / self.delta, 1 / self.delta)
 
 
-class SpectralNorm(AbstractNorm):
+class SpectralNorm(AbstractSlopedNorm):
     """The greatest singular value of all layers.
 
     A vector counts as a matrix of one row, and an array of more axes, such as the
@@ -184,11 +165,22 @@ NORMS: dict[str, Callable[[ArrayLike, Sizes], AbstractNorm]] = {
 }
 
 
-def checked_norm(name: str) -> str:
-    """The name of a norm, or an error that lists them."""
-    if not (isinstance(name, str) and name in NORMS):
-        raise ValueError(f"`norm` must be one of {tuple(NORMS)}, but is {name!r}.")
-    return name
+def checked_norm(norm: str | AbstractNorm) -> str | AbstractNorm:
+    """A norm or the name of one, or an error that lists them."""
+    if isinstance(norm, AbstractNorm) or (isinstance(norm, str) and norm in NORMS):
+        return norm
+    raise ValueError(
+        f"`norm` must be one of {tuple(NORMS)} or a `gflow.norms.AbstractNorm`, but is "
+        f"{norm!r}."
+    )
+
+
+def norm_of(
+    norm: str | AbstractNorm, sizes: Sizes, smoothing: ArrayLike = 0.0
+) -> AbstractNorm:
+    """The norm of a name, smoothed so much, for arrays of these shapes; or as it is."""
+    given = checked_norm(norm)
+    return NORMS[given](smoothing, sizes) if isinstance(given, str) else given
 
 
 def _joined(norm: Scalar, delta: Scalar, vector: Vector) -> Scalar:
