@@ -186,7 +186,7 @@ class Field(eqx.Module):
         margins, pullback = jax.vjp(self.margins, point)
         return margins, self.norm.direction(pullback(dual)[0])
 
-    def bend_each(
+    def curvature_each(
         self,
         point: Float[Array, " weights"],
         directions: Float[Array, "some weights"],

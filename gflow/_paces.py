@@ -64,11 +64,11 @@ def paces(
     safe = jnp.where(size > 0, size, 1.0)
     relative = point / safe
     own = units.totals(relative * (gradient / safe), unit)
-    _, bend = jax.linearize(allowed, point)
+    _, linearized = jax.linearize(allowed, point)
     # A unit that another drags along grows at first faster than for long.
     # Of the way on the step: the gradient itself may underflow in products.
     way = jnp.where(length > 0, length, 1.0)
-    second = units.totals(relative * (bend(way * gradient) / safe), unit)
+    second = units.totals(relative * (linearized(way * gradient) / safe), unit)
     lasting = jnp.sqrt(jnp.maximum(second, 0.0)) / jnp.sqrt(way)
     decay = jnp.minimum(lasting, DECAY / jnp.where(length > 0, length, jnp.inf))
     rate = jnp.clip(own, -decay, jnp.maximum(lasting, growth))
@@ -80,7 +80,7 @@ def paces(
     growing = fastest > 1e-3 * jnp.max(jnp.abs(rate))
     share = jnp.where(growing, (excess / jnp.maximum(fastest, 1e-300)) ** 4, 0.0)
     set_of = jnp.where(excess >= FASTEST * fastest, point, 0.0)
-    bent = jnp.dot(set_of, bend(set_of))
+    bent = jnp.dot(set_of, linearized(set_of))
     force_of = jnp.dot(set_of, gradient)
     power = bent / jnp.where(force_of > 0, force_of, 1.0) - 1
     growing = growing & (force_of > 0) & (power > 1e-6)

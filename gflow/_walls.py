@@ -163,7 +163,7 @@ def _nearest(field: Field, point, by: _Sizes, most: int, rows, numbers, dual, he
     norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
     safe = jnp.where(norms > 0, norms, 1.0)
     toward = rows / safe
-    bent = toward * field.bend_each(point, toward, numbers)
+    bent = toward * field.curvature_each(point, toward, numbers)
     curvature = jax.vmap(lambda row: units.totals(row, unit))(bent)
     way = norms / jnp.where(curvature < 0, -curvature, jnp.inf)
     against = jax.vmap(lambda row: units.totals(row * by.gradient, unit))(toward)

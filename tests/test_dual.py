@@ -138,7 +138,7 @@ def test_steps_for_any_matrix_converge_to_the_same_weights(name):
     assert np.ptp(residual) <= rounding
 
 
-def crowd(seed, log_scale):
+def large_problem(seed, log_scale):
     """An equation in features of all sizes, its solution, and the rounding of that.
 
     With eta R K up to 1e15: weights of 16 digits do not tell what they move.
@@ -164,8 +164,8 @@ def crowd(seed, log_scale):
 
 
 @given(seed=st.integers(0, 999), log_scale=st.floats(0.0, 10.0))
-def test_features_of_all_sizes_leave_the_balance_of_crowds_its_digits(seed, log_scale):
-    equation, q, allowed = crowd(seed, log_scale)
+def test_features_of_all_sizes_leave_the_balance_of_many_its_digits(seed, log_scale):
+    equation, q, allowed = large_problem(seed, log_scale)
     found, *_ = eqx.filter_jit(solve_weights)(*equation)
     np.testing.assert_allclose(found, q, rtol=allowed)
 
@@ -176,14 +176,14 @@ def test_features_of_all_sizes_leave_the_balance_of_crowds_its_digits(seed, log_
         (_equation, "NEAR", 0.1),
         (_equation, "SHARES", np.asarray([0.8, 0.3, 0.05])),
         (_weights, "BOLD", 3),
-        (_weights, "CROWD", 150),
+        (_weights, "LARGE", 150),
         (_positive, "REFINED", 5),
     ],
 )
 def test_other_constants_find_the_same_weights(module, name, value, monkeypatch):
     monkeypatch.setattr(module, name, value)
     for seed in (3, 8):
-        equation, q, allowed = crowd(seed, 5.0)
+        equation, q, allowed = large_problem(seed, 5.0)
         found, *_ = jax.jit(lambda e=equation: solve_weights(*e))()
         np.testing.assert_allclose(found, q, rtol=allowed)
 

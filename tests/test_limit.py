@@ -235,7 +235,7 @@ class Linear:
     def jacobian(self, theta):
         return self.gradients @ theta, self.gradients
 
-    def bend(self, theta, multipliers, vector):
+    def curvature_along(self, theta, multipliers, vector):
         return np.zeros_like(vector)
 
 

@@ -72,7 +72,7 @@ def test_ctrl_c_ends_it_and_is_told(monkeypatch):
     def interrupted(*args):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Model, "bend", interrupted)
+    monkeypatch.setattr(Model, "curvature_along", interrupted)
     limit = gflow.limit(run)
     assert limit.verdict == "not shown"
     assert "Stopped early, by Ctrl-C" in str(limit)

@@ -10,8 +10,8 @@ from jaxtyping import PyTree
 from .. import _tree
 from .._curve import AbstractCurve
 from .._point import Point
+from .analysis import Analysis
 from .kinks import Crossings
-from .outlook import Outlook
 from .residuals import Residuals
 from .result import Certificate, Limit, Stability, Verdict
 
@@ -32,9 +32,9 @@ def certificate(found: Residuals, kinks: Crossings) -> Certificate:
 
 
 def stability(
-    view: Outlook, verdict: Verdict, rates, directions, log_log_t: float, degree: float
+    view: Analysis, verdict: Verdict, rates, directions, log_log_t: float, degree: float
 ) -> Stability:
-    """What an outlook says."""
+    """What an analysis of stability says."""
     waits = {Verdict.LOCAL_MAXIMUM: math.inf, Verdict.FIRST_ORDER: math.nan}
     # In log r, of which log R is L times.
     wait = degree * waits.get(verdict, view.wait)

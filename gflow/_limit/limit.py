@@ -13,12 +13,12 @@ from .._checks import require_concrete
 from .._curve import AbstractCurve, require_curve
 from .._field import Field
 from .active import stationary
+from .analysis import ON_MARGIN, analysis
 from .answer import certificate, point_at, stability, undecided
 from .drift import drift_of
 from .kinks import Crossings, any_wrong, crossings, of_samples
 from .model import Model
 from .newton import Root
-from .outlook import ON_MARGIN, outlook
 from .residuals import Residuals, residuals
 from .restricted import Restricted, restricted
 from .result import Limit, Verdict
@@ -219,7 +219,7 @@ def judged(
     """What is known once a root was looked for, on the kinks that were kept to."""
     degree, model = end.degree, Model(within, end.margin)
     start = np.asarray(within.narrow(end.theta))
-    view = outlook(model, start, end.weights, root, degree, reach, max_steps)
+    view = analysis(model, start, end.weights, root, degree, reach, max_steps)
     found = residuals(model, view.theta, view.multipliers, degree)
     point, growing = np.asarray(within.wide(found.theta)), within.wide(view.vectors.T)
     direction = end.field.network(jnp.asarray(point))

@@ -48,7 +48,7 @@ class Model(eqx.Module):
         margins, gradients = _jacobian(self.field, jnp.asarray(theta))
         return np.asarray(margins) / self.unit, np.asarray(gradients) / self.unit
 
-    def bend(
+    def curvature_along(
         self,
         theta: Float64[np.ndarray, " weights"],
         multipliers: Float64[np.ndarray, " margins"],

@@ -103,7 +103,7 @@ def newton_step(model, theta, multipliers, factors, residuals, size):
     (basis, triangle), (drift, gap) = factors, residuals
 
     def matrix(vector):
-        return vector - model.bend(theta, multipliers, vector)
+        return vector - model.curvature_along(theta, multipliers, vector)
 
     def along(vector):
         return vector - basis @ (basis.T @ vector)

@@ -67,7 +67,7 @@ def largest(model, theta, multipliers, basis):
     def matvec(vector):
         normal = basis @ (basis.T @ vector)
         along = vector - normal
-        bent = model.bend(theta, multipliers, along) - along
+        bent = model.curvature_along(theta, multipliers, along) - along
         return bent - basis @ (basis.T @ bent) - BEHIND * normal
 
     start = np.random.default_rng(0).normal(size=theta.size)

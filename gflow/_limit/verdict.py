@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
+from .analysis import Analysis
 from .drift import Drift
 from .kinks import Crossings
-from .outlook import Outlook
 from .residuals import Residuals
 from .result import Verdict
 
@@ -16,7 +16,7 @@ LASTING = 0.9  # the share of a drift that is no less than before
 
 
 def judge(
-    view: Outlook,
+    view: Analysis,
     found: Residuals,
     kinks: Crossings,
     drift: Drift | None,
@@ -134,7 +134,7 @@ def objection_to(view, found, end, worst, tolerance) -> str:
     return ""
 
 
-def staying(view: Outlook) -> list[str]:
+def staying(view: Analysis) -> list[str]:
     """How a local maximum is approached."""
     decaying = view.exponents[view.unstable + view.neutral :]
     decay = f", the slowest like r^{decaying[0]:.4g}" if len(decaying) else ""
@@ -148,7 +148,7 @@ def staying(view: Outlook) -> list[str]:
     return reasons
 
 
-def leaving(view: Outlook) -> str:
+def leaving(view: Analysis) -> str:
     """How a saddle is left."""
     return (
         f"It is a saddle: deviations grow along {view.unstable} directions, the "
@@ -170,7 +170,7 @@ def wandering(drift: Drift | None, reach: float) -> list[str]:
     return [words]
 
 
-def far(view: Outlook, reach: float) -> list[str]:
+def far(view: Analysis, reach: float) -> list[str]:
     """Why no stationary direction is named."""
     reasons = ["Newton's method found no stationary direction near the end."]
     if view.root.converged:

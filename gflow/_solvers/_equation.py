@@ -125,14 +125,14 @@ class Equation(eqx.Module):
             self.miss(one, scale).distance < NEAR, lambda: one, compared
         )
 
-    def slopes(self, guess: Guess, miss: Miss, crowded: bool) -> Slopes:
+    def slopes(self, guess: Guess, miss: Miss, large: bool) -> Slopes:
         """How the weights follow the margins, linearized."""
         slopes, shares = self.flow.loss.weight_slopes(
             miss.margins.reshape(-1, self.flow.rivals)
         )
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
         mean = guess.q
-        if crowded:
+        if large:
             flat = jnp.abs(miss.residual) < 1e-6
             slope = _gap(mean, miss.residual) / jnp.where(flat, 1.0, miss.residual)
             mean = jnp.clip(jnp.where(flat, mean, slope), FLOOR, HUGE)
@@ -183,14 +183,14 @@ class Equation(eqx.Module):
         return self._moved(guess, change, 1.0, new)
 
     def step(
-        self, guess: Guess, scale: Scalar, crowded: bool, guarded: Bool[Array, ""]
+        self, guess: Guess, scale: Scalar, large: bool, guarded: Bool[Array, ""]
     ) -> tuple[Guess, Scalar]:
         """One iteration: the next guess, and how far the stage moves with it."""
         miss = self.miss(guess, scale)
-        slopes = self.slopes(guess, miss, crowded)
+        slopes = self.slopes(guess, miss, large)
         change = self.newton(guess, miss, slopes, scale)
         new = self.by_weight(guess, change, slopes, scale)
-        if crowded:
+        if large:
             new = jax.lax.cond(
                 guarded,
                 lambda: self.nearer(guess, miss, change, slopes, new, scale),

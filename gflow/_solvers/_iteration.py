@@ -12,7 +12,7 @@ from .._types import Scalar
 from ._anderson import accelerate, empty_history
 from ._direct import follows_of, may_be_direct
 from ._dual import stage_weights
-from ._model import StageModel, bent_model
+from ._model import StageModel, steepest_model
 
 
 DUAL_TOLERANCE = 0.03
@@ -130,7 +130,7 @@ def _mapped(stage: Stage, given: StageModel, point, q, error, goal, direct):
         model = given
         if not field.euclidean:
             pull = jax.vjp(field.margins, point)[1](q)[0]
-            model = bent_model(stage.frame, given, pull)
+            model = steepest_model(stage.frame, given, pull)
         tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * goal, 1e-2)
         return _newton_map(stage, model, point, q, margins, scale, tolerance)
 

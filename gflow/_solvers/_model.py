@@ -128,7 +128,7 @@ def _flat_gram(frame: Frame, safe: Float[Array, " weights"], few: bool):
     return rows, gram_of(rows, rows / safe[None], middle)
 
 
-def bent_model(frame: Frame, model: StageModel, gradient) -> StageModel:
+def steepest_model(frame: Frame, model: StageModel, gradient) -> StageModel:
     """The flat model of a flow that is steepest in another norm, at its direction."""
 
     def tangents(rows):
@@ -158,8 +158,8 @@ def curved_model(
     def motion(point):
         return frame.negative_gradient(point, dual)[1]
 
-    _, bend = jax.linearize(motion, point)
-    columns = jax.vmap(bend)(jnp.eye(point.size))  # one a row
+    _, linearized = jax.linearize(motion, point)
+    columns = jax.vmap(linearized)(jnp.eye(point.size))  # one a row
     # What rests does not move: coupled, the elimination would move it by rounding.
     bent = jnp.where(frame.rest[None], 0.0, eta * columns.T)
     damping = flat.damping

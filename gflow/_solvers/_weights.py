@@ -16,7 +16,7 @@ not the digits to balance, and their motion has. It may be the better guess too,
 shares of its Newton step the better ones, with the weights that the margins there
 ask for; steps are then compared by their length in the metric of the equation.
 
-Many weights may still overshoot together. With a crowd of them the slope of the
+Many weights may still overshoot together. In a large problem the slope of the
 logarithm is taken between $q$ and its goal $p = q e^{-r}$: their logarithmic mean
 stands where Newton's method has $q$. If that does not come near, an interior-point
 method leads there (see `_interior`). And a guard tries several shares of Newton's step
@@ -38,7 +38,7 @@ from ._positive import AbstractPositive
 
 MAX_ITERATIONS = 50
 
-CROWD = 128
+LARGE = 128
 """With more weights than this, the guards against overshooting together are worth the
 time that they take to compile and run."""
 
@@ -75,7 +75,7 @@ def solve_weights(
         The weights, their motion, and how far the last iteration moved the stage.
     """
     equation = Equation.of(flow, weights, shift, gram, seen, eta)
-    crowded = weights.shape[0] > CROWD
+    large = weights.shape[0] > LARGE
     q = jnp.where(seen, jnp.maximum(weights, FLOOR), FLOOR)
     start = Guess(q, gram.motion(q))
     far = jnp.asarray(jnp.inf)
@@ -84,7 +84,7 @@ def solve_weights(
     def iterate(guess, most, guarded):
         def step(carry):
             guess, count, _ = carry
-            guess, error = equation.step(guess, scale, crowded, guarded)
+            guess, error = equation.step(guess, scale, large, guarded)
             return guess, count + 1, error
 
         def unfinished(carry) -> Bool[Array, ""]:
@@ -115,7 +115,7 @@ def solve_weights(
         _, number, error = carry
         return (number < rounds) & ~(error <= tolerance)
 
-    if crowded:
+    if large:
         found, _, error = jax.lax.while_loop(
             unfinished, attempt, (start, jnp.asarray(0), far)
         )

@@ -20,7 +20,7 @@ ON_MARGIN = 1e-9
 SIDEWAYS = 1e-6  # of a gradient: a direction that changes its margin less is tangent
 
 
-class Outlook(NamedTuple):
+class Analysis(NamedTuple):
     """A direction and its rates.
 
     Attributes:
@@ -55,7 +55,7 @@ class Outlook(NamedTuple):
     wait: float
 
 
-def outlook(
+def analysis(
     model: Model,
     theta: Float64[np.ndarray, " weights"],
     weights: Float64[np.ndarray, " margins"],
@@ -63,7 +63,7 @@ def outlook(
     degree: float,
     reach: float,
     max_steps: int,
-) -> Outlook:
+) -> Analysis:
     """Growth of deviations at Newton's point, if within reach, or else at the end."""
     unit = root.theta / np.linalg.norm(root.theta)
     distance = float(2 * np.arcsin(min(1.0, np.linalg.norm(theta - unit) / 2)))
@@ -72,8 +72,8 @@ def outlook(
     return at_end(model, theta, weights, root, degree, distance, reach)
 
 
-def at_root(model, theta, root, distance, max_steps) -> Outlook:
-    """The outlook at a stationary direction."""
+def at_root(model, theta, root, distance, max_steps) -> Analysis:
+    """The analysis at a stationary direction."""
     active = root.multipliers > 0
     margins, gradients = model.jacobian(root.theta)
     exponents, vectors = growth(model, root.theta, root.multipliers, gradients[active])
@@ -87,7 +87,7 @@ def at_root(model, theta, root, distance, max_steps) -> Outlook:
     slopes = gradients[idle] @ growing
     blocked = np.any(slopes > SIDEWAYS * steepness, axis=0)
     blocked &= np.any(slopes < -SIDEWAYS * steepness, axis=0)
-    return Outlook(
+    return Analysis(
         root=root,
         near=True,
         theta=root.theta,
@@ -105,8 +105,8 @@ def at_root(model, theta, root, distance, max_steps) -> Outlook:
     )
 
 
-def at_end(model, theta, weights, root, degree, distance, reach) -> Outlook:
-    r"""The outlook where the flow now is.
+def at_end(model, theta, weights, root, degree, distance, reach) -> Analysis:
+    r"""The analysis where the flow now is.
 
     A deviation $c$ that grows at rate $\sigma$ moves at speed $\sigma c$: so the
     velocity tells how far the flow has left a saddle that need not be found.
@@ -130,7 +130,7 @@ def at_end(model, theta, weights, root, degree, distance, reach) -> Outlook:
     basis, triangle = np.linalg.qr(gradients[active].T)
     multipliers = np.zeros(len(margins))
     multipliers[active] = scipy.optimize.nnls(triangle, basis.T @ theta)[0]
-    return Outlook(
+    return Analysis(
         root=root,
         near=False,
         theta=theta,
