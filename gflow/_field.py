@@ -213,12 +213,15 @@ class Field(eqx.Module):
         bent = jax.vmap(one)(on, x, y, rows)
         return bent.reshape(directions.shape)
 
+    def log_scale(self, log_radius: Scalar) -> Scalar:
+        r"""$\log R$."""
+        return self.degree * log_radius if self.polar else jnp.zeros(())
+
     def scale(self, margins: Float[Array, " margins"], log_radius: Scalar) -> Scalar:
         """$R$, capped by `SCALE_CAP`, for margins of this size."""
-        log_scale = self.degree * log_radius if self.polar else jnp.zeros(())
         cap = math.log(SCALE_CAP) / self.flow.loss.tail
         cap = cap - jnp.log(jnp.maximum(jnp.max(jnp.abs(margins)), 1e-290))
-        return jnp.exp(jnp.minimum(log_scale, cap))
+        return jnp.exp(jnp.minimum(self.log_scale(log_radius), cap))
 
     def mild(self, margins: Float[Array, " margins"], scale: Scalar) -> Bool[Array, ""]:
         """Whether the dual weights are a tame function of the margins."""

@@ -52,7 +52,9 @@ def test_the_whole_matrix_is_the_derivative_of_the_stage(loss, eta):
     frame = make_frame(field, point, log_radius, dual, gradient, eta, 1e-6)
     flat = flat_model(frame, 1 + eta * frame.rate, eta)
     zero = jnp.zeros(())
-    model = curved_model(frame, point, dual, zero, eta, frame.weight, flat)
+    model = curved_model(
+        frame, point, dual, zero, eta, frame.weight, flat, jnp.asarray(True)
+    )
 
     def defect(x):
         q = frame.dual_weights(field.margins(x), zero)

@@ -21,7 +21,9 @@ def model_and_frame(eta):
     eta = jnp.asarray(eta)
     flat = flat_model(frame, 1 + eta * frame.rate, eta)
     start = jnp.zeros(())
-    model = curved_model(frame, point, dual, start, eta, frame.weight, flat)
+    model = curved_model(
+        frame, point, dual, start, eta, frame.weight, flat, jnp.asarray(True)
+    )
     motion = jax.jacrev(lambda x: frame.negative_gradient(x, dual)[1])(point)
     return model, flat, np.diag(1 + eta * frame.rate) - eta * motion
 

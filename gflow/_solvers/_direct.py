@@ -27,6 +27,9 @@ errors of the tolerance may change the dual weights by the second."""
 
 EPSILON = 2e-16
 
+CAPPED = 1e-6
+"""A scale that is smaller than that of the weights by this share of it is capped."""
+
 LOOSE, STIFF = 3.0, 0.3
 """A solution is trusted if no margin that holds the weights by more than the second,
 against their own inertia, does so less by the first than where $A$ was made."""
@@ -34,12 +37,20 @@ against their own inertia, does so less by the first than where $A$ was made."""
 
 def is_tame(frame: Frame) -> Bool[Array, ""]:
     """Whether the dual weights are known from margins that are right to `rtol`."""
-    if frame.field.free:
+    field = frame.field
+    if field.free:
         return jnp.asarray(True)
-    most = jnp.max(jnp.abs(frame.margins))
-    scale = frame.field.scale(frame.margins, frame.log_radius)
-    tame = scale * most * frame.rtol < SHARP
-    return tame & (scale * most * EPSILON < DIGITS * frame.rtol)
+    scale = field.scale(frame.margins, frame.log_radius)
+    scaled = scale * frame.margins
+    # By how many nats the weights change with a relative change of the margins.
+    slopes, shares = field.flow.loss.weight_slopes(
+        scaled.reshape(-1, field.flow.rivals)
+    )
+    steep = jnp.maximum(jnp.ravel(slopes) if shares is None else 1.0, 1.0)
+    most = jnp.max(jnp.abs(scaled) * steep)
+    tame = (most * frame.rtol < SHARP) & (most * EPSILON < DIGITS * frame.rtol)
+    # A scale that is capped follows the margins too, and A does not know how.
+    return tame & (jnp.log(scale) > field.log_scale(frame.log_radius) - CAPPED)
 
 
 def may_be_direct(frame: Frame) -> bool:
@@ -49,13 +60,14 @@ def may_be_direct(frame: Frame) -> bool:
 
 
 class Whole(eqx.Module):
-    """A factored A, and what its margins hold the weights by.
+    r"""A factored A, and what its margins hold the weights by.
 
     Attributes:
         scaling: The scales of rows and columns.
         factor: The LU factors; of size zero where no stage is solved for weights alone.
         pivots: Of them.
-        follows: How fast each dual weight falls with its margin, $q_i S_{ii}$.
+        follows: How fast what each margin pulls falls with it, $\eta R \Lambda^{-1}
+            q_i S_{ii}$.
         stiffness: How stiffly each margin holds the weights with it, against $D$.
     """
 
@@ -106,7 +118,8 @@ def whole_of(
     follows, answers = _answering(frame, rows, margins, dual, log_radius)
     rate = eta / jnp.exp(frame.log_speed(point))
     damping = jnp.maximum(jnp.diagonal(rest), 1.0)
-    stiffness = rate * follows * jnp.sum(rows**2 / damping[None], axis=1)
+    follows = rate * follows
+    stiffness = follows * jnp.sum(rows**2 / damping[None], axis=1)
     matrix = (rest + rate * answers) * scaling[:, None] / scaling[None]
     factor, pivots = jax.scipy.linalg.lu_factor(matrix)
     return Whole(scaling, factor, pivots, follows, stiffness)

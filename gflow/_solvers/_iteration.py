@@ -25,6 +25,9 @@ LOOK = 8
 """With many weights a stage is given up when its last iterations, so many, show that it
 will not converge in time: otherwise failures would cost more than successes."""
 
+TRIES = 3
+"""Nor is it sought for the weights alone if it is still astray after so many."""
+
 UNSURE = 2.0
 """The error, in units of the goal, where a small one proves nothing."""
 
@@ -93,6 +96,7 @@ def iterate(
         best, look = jnp.minimum(best, error), (count + 1) % LOOK == 0
         blocks_left = (most - count - 1) / LOOK
         hopeless = look & (best * (best / mark) ** blocks_left > goal)
+        hopeless = hopeless | (direct & (count >= TRIES) & (error > ASTRAY))
         error = jnp.where(hopeless & (error > goal), jnp.inf, error)
         mark = jnp.where(look, best, mark)
         moved = moved / scaling
@@ -152,7 +156,8 @@ def _ended(stage: Stage, given: StageModel, point, q, error, goal, direct, mild)
         if not may_be_direct(frame):
             return weights, error
         log_radius = frame.log_radius_at(stage.s)
-        follows = follows_of(frame, margins, weights, log_radius)
+        rate = stage.eta / jnp.exp(frame.log_speed(point))
+        follows = rate * follows_of(frame, margins, weights, log_radius)
         unsure = direct & (error <= goal) & given.whole.overstates(follows)
         return weights, jnp.where(unsure, UNSURE * goal, error)
 

@@ -150,8 +150,12 @@ def curved_model(
     eta: Scalar,
     scaling: Float[Array, " weights"],
     flat: StageModel,
+    direct: Bool[Array, ""],
 ) -> StageModel:
-    """The model with the curvature of the network; flat if it is singular."""
+    """The model with the curvature of the network; flat if it is singular.
+
+    What answers through the dual weights is made anew if it is `direct`.
+    """
     margins, jacobian = frame.field.jacobian(point)
     jacobian = frame.free_rows(point, jacobian, jnp.arange(len(jacobian)))
 
@@ -170,7 +174,8 @@ def curved_model(
     )
     whole = flat.whole
     if may_be_direct(frame):
-        whole = whole_of(frame, jacobian, point, margins, dual, s, eta, scaling, rest)
+        there = frame, jacobian, point, margins, dual, s, eta, scaling, rest
+        whole = jax.lax.cond(direct, lambda: whole_of(*there), lambda: flat.whole)
     stiff = jnp.sum((bent / flat.safe_damping[:, None]) ** 2) > STIFF**2
     model = StageModel(
         jacobian, flat.gram, damping, scaling, factor, pivots, whole,

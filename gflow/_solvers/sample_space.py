@@ -196,7 +196,9 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
                 renew = early | (number > first)
                 model = jax.lax.cond(
                     renew,
-                    lambda: curved_model(frame, point, q, s, eta, scaling, model),
+                    lambda: curved_model(
+                        frame, point, q, s, eta, scaling, model, number < directly
+                    ),
                     lambda: model,
                 )
                 used = used + jnp.where(renew, 2 * point.size, 0)
