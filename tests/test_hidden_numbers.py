@@ -18,7 +18,7 @@ from gflow import (
     _walls,
     _watch,
 )
-from gflow._solvers import switching
+from gflow._solvers import _direct, switching
 
 from benchmarks import any_start
 
@@ -43,8 +43,8 @@ VARIATIONS = {
     "turns": [
         (switching, "STABLE", 2.5), (switching, "LIMITED", 0.8),
         (switching, "PATIENT", 4.0), (switching, "GROWTH", 2.5),
-        (switching, "TRIAL", 3), (switching, "LONGER", 1), (switching, "SHARP", 0.01),
-        (switching, "DIGITS", 1e-3), (switching, "worth", lambda m, n: 6.0),
+        (switching, "TRIAL", 3), (switching, "LONGER", 1), (_direct, "SHARP", 0.01),
+        (_direct, "DIGITS", 1e-3), (switching, "worth", lambda m, n: 6.0),
     ],
     "looks": [
         (_watch, "QUIET", 3e-3), (_watch, "LONG", 1.0), (_watch, "AGAIN", 1e3),
