@@ -135,3 +135,28 @@ def test_an_error_in_a_matrix_that_is_far_too_stiff_proves_nothing():
     assert whole.overstates(whole.follows.at[held].multiply(1e-3))
     free = eqx.tree_at(lambda w: w.stiffness, whole, 1e-3 * whole.stiffness / 50)
     assert not free.overstates(0 * whole.follows)
+
+
+@pytest.mark.parametrize(("loss", "size", "tame"), [
+    (gflow.Exponential(), 1e3, True),
+    (gflow.Exponential(), 1e6, False),  # by its errors, of a share of rtol
+    (gflow.Logistic(), 1e3, True),
+    (gflow.ExponentialTail(3.0), 1e1, True),
+    (gflow.ExponentialTail(3.0), 1e3, False),  # log g changes by 3e9
+    (gflow.ExponentialTail(3.0), 1e30, False),  # where the scale is capped
+    (gflow.ExponentialTail(0.5), 1e3, True),
+    (gflow.Square(), 1e6, True),
+])  # fmt: skip
+def test_dual_weights_are_tame_as_far_as_errors_do_not_change_them(loss, size, tame):
+    flow, network = tall("exponential")
+    flow = gflow.GradientFlow(loss, flow.x, flow.y)
+    square = isinstance(loss, gflow.Square)
+    clock = gflow.clocks.LogTime() if square else gflow.clocks.Polar()
+    field = Field(flow, network, clock, math.nan if square else 3.0)
+    point, _ = start_of(field, network)
+    margins = field.margins(point)
+    log_radius = jnp.asarray((math.log(size) - jnp.log(jnp.max(jnp.abs(margins)))) / 3)
+    dual = field.dual_weights(margins, log_radius, jnp.asarray(True))
+    _, gradient = field.negative_gradient(point, dual)
+    frame = make_frame(field, point, log_radius, dual, gradient, jnp.ones(()), 1e-6)
+    assert bool(_direct.is_tame(frame)) == tame
