@@ -7,6 +7,7 @@ import gflow
 import numpy as np
 import pytest
 from curves import problem
+from gflow._limit import stability, work
 from gflow._progress import LineMeter, Report, log_time_text
 
 
@@ -54,6 +55,47 @@ def test_a_meter_hears_why_a_solve_failed():
     with pytest.raises(gflow.SolveError, match="`max_steps`"):
         solve(progress=listener, max_steps=3)
     assert "`max_steps`" in listener.messages[0]
+
+
+def test_a_long_search_for_a_limit_shows_one_line(monkeypatch, capsys):
+    curve = solve(until=gflow.Until(log_margin_scale=60.0), progress=False)
+    silent = gflow.limit(curve)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(work, "PATIENCE", 0.0)
+    monkeypatch.setattr(work, "APART", 0.0)
+    monkeypatch.setattr(stability, "MOST_DENSE", 10)  # rates by Lanczos' method
+    quiet, terminal = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stderr", quiet)
+    gflow.limit(curve, progress=False)
+    assert quiet.getvalue() == ""
+    monkeypatch.setattr(sys, "stderr", terminal)
+    found = gflow.limit(curve)
+    shown = terminal.getvalue()
+    assert shown.count("\n") == 1
+    assert shown.endswith("/s\n")
+    assert "limit: Newton's method, 1 products" in shown
+    assert "limit: growth of deviations, " in shown
+    assert found.verdict == silent.verdict
+    assert abs(found.margin / silent.margin - 1) <= 1e-12
+
+
+def test_the_line_of_a_search_ends_with_it(monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    curve = solve(until=gflow.Until(log_margin_scale=60.0), progress=False)
+    monkeypatch.setattr(work, "PATIENCE", 0.0)
+    monkeypatch.setattr(work, "APART", 0.0)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    ticked = work.Work.count
+    monkeypatch.setattr(
+        work.Work, "count", lambda self, n=1: (ticked(self, n), interrupted(self))
+    )
+    found = gflow.limit(curve)
+    assert found.verdict == gflow.Verdict.NOT_SHOWN
+    assert "Stopped early" in found.reasons[0]
+    assert terminal.getvalue().endswith("/s\n")
 
 
 @pytest.mark.parametrize("progress", [True, False])

@@ -24,6 +24,7 @@ from .restricted import Restricted, restricted
 from .result import Limit, Verdict
 from .stability import RatesUnknownError
 from .verdict import judge
+from .work import Work
 
 
 BEHIND = (
@@ -45,6 +46,7 @@ def limit(
     reach: float = 0.1,
     max_steps: int = 25,
     max_repairs: int = 50,
+    progress: bool = True,
 ) -> Limit:
     r"""The limit direction of a curve, to rounding, with its certificate.
 
@@ -67,8 +69,9 @@ def limit(
     found if the kinks are in one layer. Units that are zero, or at a kink that is not
     slid along, could be switched on: then the verdict is to first order only.
 
-    With many weights this takes minutes. Ctrl-C ends it, and so do rates that are not
-    found: the verdict is "not shown" then, and its reason says why.
+    With many weights this takes minutes, and a line on standard error says how far it
+    is. Ctrl-C ends it, and so do rates that are not found: the verdict is "not shown"
+    then, and its reason says why.
 
     Args:
         curve: What `gflow.solve` or `gflow.descent.descend` returned. Its last point is
@@ -78,6 +81,7 @@ def limit(
         reach: How far from it the curve may end, in radians.
         max_steps: Newton steps on one set of active margins.
         max_repairs: Changes of that set.
+        progress: Whether to show a line, on a terminal, if it takes over a second.
 
     Returns:
         The verdict and its grounds: `print(limit)` says it in words.
@@ -100,13 +104,16 @@ def limit(
     early = end.undecided()
     if early is not None:
         return undecided(curve, *early)
+    work = Work(progress)
     try:
-        within, root = search(end, max_steps, max_repairs)
-        return judged(curve, end, within, root, tolerance, reach, max_steps)
+        within, root = search(end, max_steps, max_repairs, work)
+        return judged(curve, end, within, root, tolerance, reach, max_steps, work)
     except RatesUnknownError as error:
         return undecided(curve, Verdict.NOT_SHOWN, UNKNOWN.format(error))
     except KeyboardInterrupt:
         return undecided(curve, Verdict.NOT_SHOWN, STOPPED)
+    finally:
+        work.close()
 
 
 def _check(curve: AbstractCurve, tolerance: float, reach: float) -> None:
@@ -188,15 +195,18 @@ def weights_at_end(curve: AbstractCurve, field: Field, margins):
     return np.array(field.dual_weights(margins, curve.log_radius[-1], seen))
 
 
-def search(end: End, max_steps: int, max_repairs: int) -> tuple[Restricted, Root]:
+def search(
+    end: End, max_steps: int, max_repairs: int, work: Work
+) -> tuple[Restricted, Root]:
     """A stationary direction on the kinks of those samples that are active there.
 
     Kinks of other samples that the flow slides along hold nothing in the limit.
     """
     field, theta, slides = end.field, end.theta, end.slides
+    work.begin("Newton's method")
     while True:
         within = restricted(field, theta, slides)
-        model, start = Model(within, end.margin), np.asarray(within.narrow(theta))
+        model, start = Model(within, end.margin, work), np.asarray(within.narrow(theta))
         root = stationary(model, start, end.weights, max_steps, max_repairs)
         margins, _ = model.jacobian(root.theta)
         active = (root.multipliers > 0) | (margins < 1 + ON_MARGIN)
@@ -215,9 +225,11 @@ def judged(
     tolerance: float,
     reach: float,
     max_steps: int,
+    work: Work,
 ) -> Limit:
     """What is known once a root was looked for, on the kinks that were kept to."""
-    degree, model = end.degree, Model(within, end.margin)
+    degree, model = end.degree, Model(within, end.margin, work)
+    work.begin("growth of deviations")
     start = np.asarray(within.narrow(end.theta))
     view = analysis(model, start, end.weights, root, degree, reach, max_steps)
     found = residuals(model, view.theta, view.multipliers, degree)

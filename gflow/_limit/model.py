@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64, PyTree
 
+from .work import Work
+
 
 BATCH = 64  # directions at once, where the whole curvature is asked
 
@@ -36,10 +38,12 @@ class Model(eqx.Module):
     Attributes:
         field: The margins.
         unit: What the margins are divided by.
+        work: Counts products with the curvature, if given.
     """
 
     field: MarginField
     unit: float
+    work: Work | None = eqx.field(static=True, default=None)
 
     def jacobian(
         self, theta: Float64[np.ndarray, " weights"]
@@ -55,6 +59,8 @@ class Model(eqx.Module):
         direction: Float64[np.ndarray, " weights"],
     ) -> Float64[np.ndarray, " weights"]:
         r"""The curvature $\sum_i \mu_i \nabla^2 z_i$ along a direction."""
+        if self.work is not None:
+            self.work.count()
         arrays = (jnp.asarray(array) for array in (theta, multipliers, direction))
         return np.asarray(_bend(self.field, *arrays)) / self.unit
 
@@ -64,6 +70,8 @@ class Model(eqx.Module):
         multipliers: Float64[np.ndarray, " margins"],
     ) -> Float64[np.ndarray, "weights weights"]:
         r"""The matrix $\sum_i \mu_i \nabla^2 z_i$."""
+        if self.work is not None:
+            self.work.count(theta.size)
         arrays = (jnp.asarray(array) for array in (theta, multipliers))
         matrix = np.asarray(_curvature(self.field, *arrays)) / self.unit
         return (matrix + matrix.T) / 2
