@@ -322,7 +322,7 @@ BAD = {
     "large": ({"norm": "l1", "smoothing": 2.0}, "`smoothing` must be a number from"),
     "nan": ({"norm": "l1", "smoothing": np.nan}, "`smoothing` must be a number from"),
     "text": ({"norm": "l1", "smoothing": "tiny"}, "`smoothing` must be a number from"),
-    "none": ({"norm": "l1", "smoothing": None}, "`smoothing` must be a number from"),
+    "a list": ({"norm": "l1", "smoothing": [0.1]}, "`smoothing` must be a number"),
 }
 
 
