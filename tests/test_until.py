@@ -1,6 +1,7 @@
 """Each level of `Until` ends the solve, exactly where it is met."""
 
 import gflow
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -97,3 +98,17 @@ def test_two_levels_in_one_step_end_at_the_earlier():
         both = solve(log_t=1e9, log_radius=radius + gap)
         assert both.log_t[-1] <= 1e9
         assert both.log_radius[-1] <= radius + max(gap, 0) + 1e-12
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e-3])
+def test_a_level_within_a_long_rest_is_met_without_a_word(scale):
+    # Of degree 40 from small weights: one step, of which tiny shares underflow.
+    random = np.random.default_rng(1)
+    x = random.normal(size=(5, 4))
+    network = gflow.nn.MLP(4, (5, 5, 5), power=3, key=jax.random.key(0))
+    network = jax.tree.map(lambda w: scale * w, network)
+    flow = gflow.GradientFlow(gflow.Logistic(), x, np.sign(x[:, 0]))
+    until = gflow.Until(log_t=18.0)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    assert curve.log_t[-1] == 18.0
+    assert curve.log_loss[-1] == pytest.approx(np.log(np.log(2)), abs=1e-9)
