@@ -14,6 +14,7 @@ from ._settled import renewed
 from ._slides import free_gradient, with_gates
 from ._steps import Steps
 from ._types import Scalar
+from ._walls import without
 
 
 MOVED = 1e-6
@@ -45,7 +46,7 @@ class Arrival(NamedTuple):
 def arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:
     """The dual weights and negative gradient at the end, and whether a unit woke up."""
     field, point = frame.field, frame.point(length, end)
-    gradient = free_gradient(field, point, dual)
+    gradient = without(frame.basis, free_gradient(field, point, dual))
     awake = jnp.asarray(False)
     if slope is not None and field.euclidean:
         motion = frame.point(length, slope) + frame.rate * point
@@ -53,8 +54,7 @@ def arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:
         # By positions: late, q has no digits. But a unit that has hardly moved on this
         # step has a slope below the rounding of its position.
         force = field.units.norms(gradient, frame.unit)
-        stiff = ~frame.rest & ~frame.walls.held
-        stiff = stiff & (length * force > MOVED * frame.size)
+        stiff = ~frame.rest & (length * force > MOVED * frame.size)
         least = jnp.maximum(WAKE[0] * frame.rtol, WAKE[1])
         awake = jnp.any(frame.rest & (force > least * frame.pulled))
         gradient = jnp.where(stiff, motion, gradient)

@@ -91,6 +91,7 @@ def attempt(
     kept = keep & ~far
     if field.kinks.count > 0:
         new = _turned(carry, new, passed, keep)
+    if field.kinks.count > 0 or field.walled:
         cut = (keep & (passed.share < 1)) | passed.stuck
         new = _choose(cut, _cut(carry, new, passed, trial.length * trial.clock), new)
         far, kept = far & ~cut, kept & ~cut
@@ -124,7 +125,8 @@ def _judged(
 
 def _beyond(trial: Trial, keep: Bool[Array, ""]) -> tuple[Trial, Scalar]:
     """A step whose end is looked at with the gates beyond it, and what that renews."""
-    frame, length, _, _, passed, step, there, _ = trial
+    frame, length, passed = trial.frame, trial.length, trial.passed
+    step, there = trial.step, trial.there
     there, renewal = jax.lax.cond(
         keep & passed.some & (passed.share == 1),
         lambda: at_new_gates(frame, length, passed, step, there),
@@ -157,7 +159,8 @@ def _paced(
     # The clock of growth begins anew at each step.
     slower = jnp.where(keep, jnp.exp(-frame.log_growth(there.point)) * renewal, clock)
     length = jnp.minimum(length, most)
-    tiny = length * two_norm(frame.weight * frame.pulled) < SHORTEST
+    length = jnp.minimum(length, jnp.where(keep, trial.met.longest, jnp.inf))
+    tiny = length * jnp.max(frame.pulled / frame.size) < SHORTEST
     length = jnp.minimum(length * slower, LONGEST)
     # After a step that was cut short at a kink.
     again = jnp.where(keep, RESUME * carry.resume * slower / clock, 0.0)
@@ -255,6 +258,7 @@ def _moved(field: Field, carry: Carry, trial: Trial, keep) -> dict[str, PyTree]:
         "tau": step.tau,
         "log_t": step.log_t,
         "log_whole": step.log_radius,
+        "walls": trial.met.walls,
     }
     stayed = {name: getattr(carry, name) for name in moved}
     stayed["solver_state"] = stayed_state

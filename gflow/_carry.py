@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._sides import Gates
 from ._types import Scalar
+from ._walls import Walls
 
 
 class Carry(eqx.Module):
@@ -38,6 +39,7 @@ class Carry(eqx.Module):
         gradients: Gradient-equivalents spent.
         status: Why the loop stopped.
         gates: Of the field from here on.
+        walls: That hold it from here on.
         asked: The kinks whose gates must be decided before it goes on.
         passed: How many kinks were.
         reached: What `status` is once gates are decided at the end of a step.
@@ -67,6 +69,7 @@ class Carry(eqx.Module):
     gradients: Scalar
     status: Int[Array, ""]
     gates: Gates
+    walls: Walls
     asked: Bool[Array, "samples kinks"]
     passed: Int[Array, ""]
     reached: Int[Array, ""]

@@ -24,7 +24,7 @@ from ._jacobian import Jacobian
 from ._lack import Lack
 from ._slides import projector
 from ._types import Scalar
-from ._walls import Walls
+from ._walls import Walls, without
 
 
 LOG_GROWTH = 300.0
@@ -41,7 +41,6 @@ class Frame(eqx.Module):
         length: Of the step, in its own clock.
         dual: $q$ at the start.
         seen: The margins that some weight moves, and that $q$ is normalized over.
-        lost: Those that walls keep from all large units: not in the clock.
         margins: $z$ at the start.
         jacobian: $J$ at the start, formed or not.
         gradient: $J^\top q$ at the start, as the last step left it.
@@ -51,7 +50,9 @@ class Frame(eqx.Module):
         growth: $g$.
         share: $\omega_b$, one entry a weight.
         power: $k - 2$.
-        rest, walls: The weights that stand still; what samples hold units by.
+        rest: The weights that stand still.
+        walls: Those that hold units.
+        basis: Orthonormal directions that these leave out.
         pulled: What the samples pull at the unit of each weight, one by one.
         floor: What errors of that unit are relative to, at least.
         weight: The root of the share of each weight in the error, over its size.
@@ -65,7 +66,6 @@ class Frame(eqx.Module):
     length: Scalar
     dual: Float[Array, " margins"]
     seen: Bool[Array, " margins"]
-    lost: Bool[Array, " margins"]
     margins: Float[Array, " margins"]
     jacobian: Jacobian
     gradient: Float[Array, " weights"]
@@ -77,6 +77,7 @@ class Frame(eqx.Module):
     power: Scalar
     rest: Bool[Array, " weights"]
     walls: Walls
+    basis: Float[Array, "walls weights"]
     pulled: Float[Array, " weights"]
     floor: Float[Array, " weights"]
     weight: Float[Array, " weights"]
@@ -123,7 +124,7 @@ class Frame(eqx.Module):
         return margins, self._motion(point, pullback, dual)
 
     def _motion(self, point, pullback, dual) -> Float[Array, " weights"]:
-        pull = projector(self.field, point)(self.walls.without(pullback, dual))
+        pull = projector(self.field, point)(without(self.basis, pullback(dual)[0]))
         gradient = self.field.norm.direction(pull)
         motion = gradient * jnp.exp(-self.log_speed(point))
         return jnp.where(self.rest, 0.0, motion)
@@ -132,18 +133,18 @@ class Frame(eqx.Module):
         self,
         point: Float[Array, " weights"],
         rows: Float[Array, "some weights"],
-        numbers: Int[Array, " some"],
     ) -> Float[Array, "some weights"]:
-        """Derivatives of margins of these numbers at a point, in what may move."""
+        """Derivatives of margins at a point, in what may move."""
         rest = jnp.broadcast_to(self.rest, rows.shape)
-        rows = projector(self.field, point)(self.walls.rows_without(rows, numbers))
+        rows = projector(self.field, point)(without(self.basis, rows))
         return jnp.where(rest, 0.0, rows)
 
     def free_pull(
         self, pullback: Callable, dual: Float[Array, " margins"]
     ) -> Float[Array, " weights"]:
         """What dual weights pull at the start, at what may move."""
-        pull = projector(self.field, self.start)(self.walls.without(pullback, dual))
+        pull = without(self.basis, pullback(dual)[0])
+        pull = projector(self.field, self.start)(pull)
         return jnp.where(self.rest, 0.0, pull)
 
     def velocity(
@@ -160,7 +161,7 @@ class Frame(eqx.Module):
     ) -> Float[Array, " margins"]:
         """$q$ at these margins and this time of the step."""
         log_radius = self.log_radius_at(s)
-        return self.field.dual_weights(margins, log_radius, self.seen, self.lost)
+        return self.field.dual_weights(margins, log_radius, self.seen)
 
 
 def frame_velocity(

@@ -17,7 +17,7 @@ from ._paces import Paces, paces
 from ._seen import counted, seen_margins
 from ._slides import projector
 from ._types import Scalar
-from ._walls import Walls, walls_of
+from ._walls import Walls, without
 
 
 REST = 1e-5, 1e-14
@@ -26,10 +26,6 @@ the second number) of what its samples pull at it, one by one."""
 
 WAKE = 1e-3, 1e-13
 """And if at the end of the step it is above this, the step is too long."""
-
-LEAST = 1e-250
-"""The weights of samples that move something are at least this, against those that do
-not."""
 
 SLOW = 1e3
 """Only steps this much longer than the unit's own time let it rest."""
@@ -47,7 +43,6 @@ class _Start(NamedTuple):
         dual: $q$, whose sum over what is seen is one.
         gradient: $J^\\top q$.
         seen: The margins that count.
-        lost: Those that walls keep from all large units.
         length: Of the step, in the clock of these dual weights.
     """
 
@@ -56,7 +51,6 @@ class _Start(NamedTuple):
     dual: Float[Array, " margins"]
     gradient: Float[Array, " weights"]
     seen: Bool[Array, " margins"]
-    lost: Bool[Array, " margins"]
     length: Scalar
 
 
@@ -74,30 +68,25 @@ def make_frame(
     log_radius: Scalar,
     dual: Float[Array, " margins"],
     gradient: Float[Array, " weights"],
+    walls: Walls,
     length: Scalar,
     rtol: Scalar,
 ) -> Frame:
     """The frame of a step of about this length."""
     start = _seen(field, point, log_radius, dual, gradient, length)
     sizes = _Sizes(*field.units.assign(point), two_norm(point))
-    pulling = start.margins, start.jacobian, start.dual, start.gradient
-    walls = walls_of(field, point, *pulling, sizes.unit, sizes.size, start.length)
-    project = projector(field, point)
+    project, basis = projector(field, point), walls.basis()
 
-    def free(rows, numbers):
-        return jnp.abs(project(walls.rows_without(rows, numbers)))
-
-    if not field.free and len(walls.units) > 0:
-        start = _without_lost(start, walls, free, sizes)
+    def free(rows):
+        return jnp.abs(project(without(basis, rows)))
 
     def allowed(p):
-        pull = walls.without(jax.vjp(field.margins, p)[1], start.dual)
-        return projector(field, p)(pull)
+        (pull,) = jax.vjp(field.margins, p)[1](start.dual)
+        return projector(field, p)(without(basis, pull))
 
-    gradient = jnp.where(walls.held, allowed(point), start.gradient)
     pulled, squares = _sample_by_sample(field, start, free)
-    pulled, rest = _resting(field, start, gradient, pulled, sizes, rtol)
-    gradient = jnp.where(rest, 0.0, gradient)
+    pulled, rest = _resting(field, start, pulled, sizes, rtol)
+    gradient = jnp.where(rest, 0.0, start.gradient)
     start = start._replace(gradient=gradient)
     whole = sizes.whole
     growth = jnp.dot(point, gradient) / whole**2 if field.polar else jnp.zeros(())
@@ -116,11 +105,11 @@ def make_frame(
     )
     return Frame(
         field=field, start=point, log_radius=log_radius, dual=start.dual,
-        seen=start.seen, lost=start.lost, length=start.length, margins=start.margins,
+        seen=start.seen, length=start.length, margins=start.margins,
         jacobian=start.jacobian, gradient=gradient, unit=sizes.unit,
         size=jnp.where(sizes.size > 0, sizes.size, 1.0), rate=pace.rate, growth=growth,
-        share=pace.share, power=pace.power, rest=rest, walls=walls, pulled=pulled,
-        floor=floor, weight=1 / (moved * jnp.sqrt(count)), rtol=rtol,
+        share=pace.share, power=pace.power, rest=rest, walls=walls, basis=basis,
+        pulled=pulled, floor=floor, weight=1 / (moved * jnp.sqrt(count)), rtol=rtol,
     )  # fmt: skip
 
 
@@ -131,38 +120,12 @@ def _seen(field: Field, point, log_radius, dual, gradient, length) -> _Start:
     """
     margins, jacobian = jacobian_of(field, point)
     seen = seen_margins(field, jacobian)
-    lost = jnp.zeros_like(seen)
     if not field.free:
         there = field, margins, jacobian, log_radius
         dual, gradient = counted(*there, seen, dual, gradient)
         total = jnp.sum(dual)
         dual, gradient, length = dual / total, gradient / total, length * total
-    return _Start(margins, jacobian, dual, gradient, seen, lost, length)
-
-
-def _without_lost(start: _Start, walls: Walls, free, sizes: _Sizes) -> _Start:
-    """The flow in the clock of the margins that move some large unit.
-
-    What only pulls at what it holds moves nothing, and would slow the clock.
-    """
-    large = LARGE * sizes.whole
-
-    def moves(rows, numbers):
-        rows = free(rows, numbers)
-        return jnp.any(jnp.where(sizes.size > large, rows, 0.0) > 0, axis=1), ()
-
-    lost = walls.hold(start.margins.size) & ~by_rows(start.jacobian, moves)[0]
-    lost = lost & jnp.any(start.seen & ~lost)
-    seen = start.seen & ~lost
-    total = jnp.sum(jnp.where(seen, start.dual, 0.0))
-    total = jnp.where(jnp.any(lost), jnp.maximum(total, LEAST), 1.0)
-    return start._replace(
-        seen=seen,
-        lost=lost,
-        dual=start.dual / total,
-        gradient=start.gradient / total,
-        length=start.length * total,
-    )
+    return _Start(margins, jacobian, dual, gradient, seen, length)
 
 
 def _sample_by_sample(field: Field, start: _Start, free):
@@ -171,20 +134,20 @@ def _sample_by_sample(field: Field, start: _Start, free):
     The first is without what holds, the second is not.
     """
 
-    def sums(rows, numbers, pulls, dual):
-        return (), (pulls @ free(rows, numbers), dual @ rows**2)
+    def sums(rows, _, pulls, dual):
+        return (), (pulls @ free(rows), dual @ rows**2)
 
     weights = field.pull_sizes(start.dual), jnp.abs(start.dual)
     return by_rows(start.jacobian, sums, *weights)[1]
 
 
-def _resting(field: Field, start: _Start, gradient, pulled, sizes: _Sizes, rtol):
+def _resting(field: Field, start: _Start, pulled, sizes: _Sizes, rtol):
     """What samples pull at the unit of each weight, and whether it rests all the same.
 
     That is where the pulls are in balance, on a step that is long against each of them.
     """
     unit, size, whole = sizes
-    force = field.units.norms(gradient, unit)
+    force = field.units.norms(start.gradient, unit)
     pulled = field.units.norms(pulled, unit)
     least = jnp.maximum(REST[0] * rtol, REST[1])
     rest = (force <= least * pulled) & (start.length * pulled > SLOW * size)

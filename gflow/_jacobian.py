@@ -167,7 +167,7 @@ def gram_by_blocks(
 
     Args:
         slopes: The Jacobian.
-        free: From its rows and their numbers to those of $V$.
+        free: From its rows to those of $V$.
         damping: The diagonal of $D$.
         most: How many entries a block of rows may have.
     """
@@ -178,7 +178,7 @@ def gram_by_blocks(
 
     def block(number):
         chosen = jnp.minimum(number * size + jnp.arange(size), samples - 1)
-        return free(slopes.rows(chosen), _numbers(chosen, rivals))
+        return free(slopes.rows(chosen))
 
     side, zero = size * rivals, jnp.zeros((blocks, size * rivals, size * rivals))
 

@@ -24,6 +24,7 @@ from ._steps import Sample, Steps
 from ._trial import TERM
 from ._types import Scalar
 from ._until import Levels
+from ._walls import no_walls
 
 
 FIRST_STEP = 1.0
@@ -77,6 +78,7 @@ def begin(
         gradients=zero + 3,
         status=none + RUNNING,
         gates=field.gates,
+        walls=no_walls(field, point.size),
         asked=jnp.zeros_like(field.gates.on),
         passed=none,
         reached=none,

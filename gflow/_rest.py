@@ -186,7 +186,7 @@ def _motion(field: Field, carry: Carry, tolerance: Tolerance):
     """The Jacobian of the motion in the frame, and the motion, in sizes of units."""
     frame = make_frame(
         field, carry.point, carry.log_radius, carry.dual, carry.gradient,
-        carry.length, tolerance.rtol,
+        carry.walls, carry.length, tolerance.rtol,
     )  # fmt: skip
     frame = eqx.tree_at(lambda f: f.rest, frame, jnp.zeros_like(frame.rest))
 

@@ -13,6 +13,7 @@ from ._field import Field
 from ._frame import LOG_GROWTH, Frame, frame_velocity
 from ._framing import make_frame
 from ._log_time import NODES
+from ._meeting import Met, meet
 from ._passed import Passed, Solved, pass_kinks, unpassed
 from ._solvers import gradients_per_attempt, is_own
 from ._steps import FRACTIONS, QUARTERS, Steps, record
@@ -34,6 +35,7 @@ class Trial(NamedTuple):
         passed: What comes of the kinks on it.
         step: What a trajectory keeps of it.
         there: Its end.
+        met: What it meets of walls.
         error: Of it, in units of the tolerance.
     """
 
@@ -44,6 +46,7 @@ class Trial(NamedTuple):
     passed: Passed
     step: Steps
     there: Arrival
+    met: Met
     error: Scalar
 
 
@@ -63,8 +66,8 @@ def try_step(
     """
     length = jnp.minimum(carry.length, carry.longest)
     frame = make_frame(
-        field, carry.point, carry.log_radius, carry.dual, carry.gradient, length,
-        tolerance.rtol,
+        field, carry.point, carry.log_radius, carry.dual, carry.gradient,
+        carry.walls, length, tolerance.rtol,
     )  # fmt: skip
     # A frame whose margins are others than those of the step before has another clock.
     clock, length = length / frame.length, frame.length
@@ -83,9 +86,14 @@ def try_step(
     )  # fmt: skip
     slope = solved.state.slope if is_own(solver) else None
     there = arrive(frame, length, end, dual, slope, margins)
-    error = jnp.abs(solved.error) + jnp.abs(unseen(frame, length, passed.coordinates))
+    met = meet(frame, length, passed.coordinates, step.log_radius, there)
+    missed = unseen(frame, length, passed.coordinates, met.known)
+    error = jnp.abs(solved.error) + jnp.abs(missed)
     scaled = scaled_error(frame, length, there, step, error, tolerance)
-    return Trial(frame, length, clock, solved, passed, step, there, scaled)
+    scaled = jnp.maximum(scaled, met.error)
+    if field.walled:
+        there, passed = met.there, passed._replace(share=met.share)
+    return Trial(frame, length, clock, solved, passed, step, there, met, scaled)
 
 
 def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:
@@ -115,5 +123,5 @@ def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:
         state, spent = None, gradients_per_attempt(solver)
     if not frame.field.free:
         # Solvers keep the weights of what nothing moves from vanishing.
-        duals = jnp.where((frame.seen | frame.lost)[None], duals, 0.0)
+        duals = jnp.where(frame.seen[None], duals, 0.0)
     return Solved(coordinates, duals, error, state, outcome, jnp.asarray(spent) * 1.0)

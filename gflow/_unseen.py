@@ -7,7 +7,7 @@ ReLU that turns on in its midst sees one again: no stage knows, and no error est
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ._frame import Frame
 from ._steps import FRACTIONS, QUARTERS
@@ -19,7 +19,10 @@ too much for a pull that begins between two of them."""
 
 
 def unseen(
-    frame: Frame, length, coordinates: Float[Array, "9 weights"]
+    frame: Frame,
+    length,
+    coordinates: Float[Array, "9 weights"],
+    known: Bool[Array, " margins"],
 ) -> Float[Array, " weights"]:
     """What samples not seen at the start would have added to the coordinates.
 
@@ -27,9 +30,10 @@ def unseen(
         frame: Of the step.
         length: Of it.
         coordinates: At the `FRACTIONS`.
+        known: Margins that walls stand for.
     """
     field = frame.field
-    blind = ~frame.seen & ~frame.lost
+    blind = ~frame.seen & ~known
     if field.free or field.kinks.count > 0:
         return jnp.zeros_like(frame.start)
 

@@ -15,7 +15,6 @@ from gflow import (
     _modes,
     _paces,
     _rest,
-    _walls,
     _watch,
 )
 from gflow._solvers import _direct, switching
@@ -31,10 +30,6 @@ VARIATIONS = {
     ],
     "frames": [
         (_paces, "DECAY", 0.7), (_paces, "ALIKE", 3e-3), (_paces, "FASTEST", 0.3),
-    ],
-    "walls": [
-        (_walls, "NEAR", 1e-8), (_walls, "STIFF", 3e2), (_walls, "WALLS", 2),
-        (_walls, "HEAVY", 3e-3),
     ],
     "steps": [
         (_attempt, "GROWTH", 1.7), (_attempt, "GROWTH_AT_REST", 10.0),

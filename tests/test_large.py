@@ -7,7 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from curves import distance
-from gflow import _jacobian, _walls
+from gflow import _jacobian
 from gflow._clock import choose_field
 from gflow._field import start_of
 from gflow._jacobian import Slopes, by_rows, gram_by_blocks, jacobian_of, rows_at
@@ -112,25 +112,3 @@ def test_the_flow_is_the_same_without_a_matrix(monkeypatch, name):
     margins = [float(gflow.margins.normalized(c[-1])) for c in (formed, free)]
     np.testing.assert_allclose(*margins, rtol=1e-4)
     jax.clear_caches()
-
-
-@pytest.mark.parametrize("loose", [False, True])
-def test_walls_are_found_without_a_matrix(monkeypatch, loose):
-    """With bounds so loose that there are some."""
-    if loose:
-        for bound, value in (("NEAR", 1e3), ("STIFF", 0.0), ("FLAT", 2.0)):
-            monkeypatch.setattr(_walls, bound, value)
-    field, point = at_start("squared ReLU")
-    margins, matrix = field.jacobian(point)
-    dual = field.dual_weights(margins, jnp.zeros(()), jnp.ones(10, bool))
-    unit, size = field.units.assign(point)
-    gradient = dual @ matrix
-    walls = [
-        _walls.walls_of(
-            field, point, margins, given, dual, gradient, unit, size, jnp.asarray(1e3)
-        )
-        for given in (matrix, Slopes(field, point))
-    ]
-    for one, other in zip(*map(jax.tree.leaves, walls), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-12)
-    assert bool(jnp.any(walls[0].units)) == loose

@@ -27,13 +27,12 @@ def predict_weights(
     free: bool,
     predicted: Float[Array, " m"],
     last: Float[Array, " m"],
-    lost: Bool[Array, " m"],
 ) -> Float[Array, " m"]:
     """An extrapolation of dual weights, made admissible."""
     if free:
         return predicted
     positive = jnp.maximum(predicted, WEIGHT_DROP * last)
-    return positive / jnp.sum(jnp.where(lost, 0.0, positive))
+    return positive / jnp.sum(positive)
 
 
 def stage_weights(

@@ -1,0 +1,134 @@
+r"""Where $u = 0$ is, and $\nabla u$, of a piece of a network that is not known.
+
+On the side that sees a sample its margin is $c u^{k+1}$ to leading order, besides what
+it does on both sides. So its derivatives along a line, less what they would be without
+the kink, tell $k$ and the way to $u = 0$, and its Hessian tells $\nabla u$.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._field import Field
+from ._types import Scalar
+
+
+UNSURE = 1e-10
+"""Differences that are so small a share of what they are of are rounding."""
+
+EDGE = 0.05
+"""A kink that seems so near to the place behind it, of the way between, is none: what
+is smooth seems to bend there."""
+
+FLAT = 1e-6
+"""The least cosine between a line and $\\nabla u$."""
+
+MOST_BENT = 100.0
+"""The largest power of $u$ that a slope may be."""
+
+
+class Foot(NamedTuple):
+    r"""What a margin tells of $u = 0$.
+
+    Attributes:
+        at: The way there, along $\nabla u$; not finite if it is not seen.
+        slope: Of the margin along $\nabla u$, as far beyond as was asked.
+        power: Of $u$ in that slope, $k$.
+        hidden: Whether what else the margin does may hide it.
+        opposes: Whether the margin is the smaller, the further.
+        normal: $\nabla u$, of norm one.
+        cosine: Of the angle between that and the line.
+    """
+
+    at: Scalar
+    slope: Scalar
+    power: Scalar
+    hidden: Bool[Array, ""]
+    opposes: Bool[Array, ""]
+    normal: Float[Array, " weights"]
+    cosine: Scalar
+
+
+def foot_of(
+    field: Field,
+    point: Float[Array, " weights"],
+    number: Int[Array, ""],
+    direction: Float[Array, " weights"],
+    place: Scalar,
+    behind: Scalar,
+    beyond: Scalar,
+) -> Foot:
+    r"""Where a line through a point meets $u = 0$.
+
+    Args:
+        field: The flow.
+        point: The point.
+        number: Of the margin that bends there.
+        direction: Of the line, of norm one, toward the side that sees the sample.
+        place: Where on the line to look: on that side,
+        behind: and on the other; not finite if there is nothing to see.
+        beyond: How far beyond $u = 0$ to tell the slope.
+    """
+    known = jnp.isfinite(behind)
+    step = jnp.where(known, place - behind, 0.0)
+    here = _looked(field, point, number, direction, place)
+    there = _looked(field, point, number, direction, place - step)
+    there = jax.tree.map(lambda a: jnp.where(known, a, 0.0), there)
+    first = here[0] - there[0] - step * (there[1] + step / 2 * there[2])
+    second, third = here[1] - there[1] - step * there[2], here[2] - there[2]
+    sees = (first != 0) & (second != 0)
+    for difference, before, after in zip((first, second), there, here, strict=False):
+        least = UNSURE * (jnp.abs(before) + jnp.abs(after))
+        sees = sees & (jnp.abs(difference) > least)
+    safe = jnp.where(sees, second, 1.0)
+    power = 1 / jnp.clip(1 - (first / safe) * (third / safe), 1 / MOST_BENT, 1.0)
+    way = power * first / safe
+    sees = sees & (~known | ((way > 0) & (way < (1 - EDGE) * step)))
+    normal = (here[3] - there[3]) * jnp.sign(second)
+    normal = normal / jnp.where(sees, jnp.sqrt(jnp.sum(normal**2)), 1.0)
+    cosine = jnp.where(sees, jnp.maximum(jnp.dot(normal, direction), FLAT), 1.0)
+    way = jnp.where(sees, cosine * way, 1.0)
+    slope = jnp.abs(first) * jnp.exp(power * jnp.log(beyond / jnp.abs(way)))
+    return Foot(
+        at=jnp.where(sees, cosine * place - way, jnp.inf),
+        slope=jnp.where(sees, slope / cosine, 0.0),
+        power=power,
+        hidden=~sees & ((here[0] != 0) | (there[0] != 0)),
+        opposes=sees & (second < 0),
+        normal=jnp.where(sees, normal, direction),
+        cosine=cosine,
+    )
+
+
+def _looked(field: Field, point, number, direction, place):
+    """The slope of a margin along a line, two more derivatives, and its gradient."""
+
+    def slope(point):
+        return jax.jvp(margin_of(field, number), (point,), (direction,))[1]
+
+    def along(length):
+        return slope(point + length * direction)
+
+    def bend(length):
+        return jax.jvp(along, (length,), (jnp.ones(()),))[1]
+
+    second, third = jax.jvp(bend, (place,), (jnp.ones(()),))
+    return along(place), second, third, jax.grad(slope)(point + place * direction)
+
+
+def margin_of(field: Field, number: Int[Array, ""]) -> Callable:
+    """One margin as a function of the point."""
+    sample, rival = jnp.divmod(number, field.flow.rivals)
+    on, x, y = (a[sample] for a in (field.gates.on, field.flow.x, field.flow.y))
+    return lambda point: field.sample(point, on, x, y)[0][rival]
+
+
+def reach_of(
+    direction: Float[Array, " weights"], size: Float[Array, " weights"]
+) -> Scalar:
+    """The length along a direction that moves some unit by its size."""
+    against = jnp.where(size > 0, size, jnp.inf)
+    return 1 / jnp.maximum(jnp.max(jnp.abs(direction) / against), 1e-300)

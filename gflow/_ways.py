@@ -1,0 +1,193 @@
+"""Ways to walls at the end of a step: to those that held its start, and to new ones."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._field import two_norm
+from ._foot import Foot, foot_of, margin_of, reach_of
+from ._frame import Frame
+from ._jacobian import by_rows, jacobian_of, rows_at
+from ._types import Scalar
+
+
+NEAR, LEAST_NEAR = 0.1, 1e-12
+"""A unit that would be so near to a wall is at it: in units of the tolerance against
+its size, and at least."""
+
+BACK = 0.5
+"""How far a wall that holds is looked for, in units of the tolerance; and how far a
+unit is put back to one at most."""
+
+SHARES = 1.0, 0.3, 0.1, 0.03, 0.01
+"""How near to a wall its normal is taken, in turn, against what is near."""
+
+SAME = 1e-2
+"""Directions that are less than this apart from walls that hold lead to none."""
+
+
+class End(NamedTuple):
+    """The end of a step, at norm one in polar coordinates.
+
+    Attributes:
+        point: The point.
+        probe: The same, or where on the step a sample was seen that is not seen there.
+        margins: At the end.
+        dual: The dual weights, those of unseen samples in proportion.
+        unit: The unit of each weight,
+        size: and its size.
+    """
+
+    point: Float[Array, " weights"]
+    probe: Float[Array, " weights"]
+    margins: Float[Array, " margins"]
+    dual: Float[Array, " margins"]
+    unit: Int[Array, " weights"]
+    size: Float[Array, " weights"]
+
+
+class Ways(NamedTuple):
+    """Walls that may be met.
+
+    Attributes:
+        numbers: Of their margins.
+        old: Which of them held the start of the step.
+        blind: Of the others, whether nothing saw the margin there.
+        reach: The length along each that moves some unit by its size.
+        foot: Where each of them is.
+    """
+
+    numbers: Int[Array, " some"]
+    old: Bool[Array, " some"]
+    blind: Bool[Array, " some"]
+    reach: Float[Array, " some"]
+    foot: Foot
+
+
+def near_of(frame: Frame) -> Scalar:
+    """What is near to a wall, against the size of a unit."""
+    return jnp.maximum(NEAR * frame.rtol, LEAST_NEAR)
+
+
+def ways_of(frame: Frame, end: End, asked: Bool[Array, " margins"]) -> Ways:
+    """The walls that may be met, those that held the start of the step first.
+
+    Args:
+        frame: Of the step.
+        end: Its end.
+        asked: The margins that may have a new one.
+    """
+    field, walls = frame.field, frame.walls
+    room = len(walls.normals)
+    rows, numbers = jax.lax.cond(
+        jnp.any(asked),
+        lambda: _bends(frame, end, asked),
+        lambda: (jnp.zeros_like(walls.normals), jnp.zeros_like(walls.margins)),
+    )
+
+    def normal(row, number):
+        """Where all that a margin bends by is one kink."""
+        slope = jax.grad(margin_of(field, number))
+        bent = jax.jvp(slope, (end.probe,), (row,))[1]
+        whole = two_norm(bent)
+        return bent / jnp.where(whole > 0, whole, 1.0)
+
+    normals = jnp.concatenate([walls.normals, jax.vmap(normal)(rows, numbers)])
+    numbers = jnp.concatenate([walls.margins, numbers])
+    old = jnp.append(walls.some, jnp.zeros(room, bool))
+    reach = _reaches(normals, end)
+    foot = _found(frame, end, normals, numbers, old, reach)
+    return Ways(numbers, old, ~frame.seen[numbers] & ~old, reach, foot)
+
+
+def _reaches(normals, end: End) -> Float[Array, " some"]:
+    return jax.vmap(lambda row: reach_of(row, end.size))(normals)
+
+
+def _found(frame: Frame, end: End, normals, numbers, old, reach) -> Foot:
+    """Where the walls are, looked at from ever nearer."""
+
+    def look(normals, way, behind):
+        directions = _apart(normals, old)
+        cosine = jnp.sum(directions * normals, axis=1)
+        cosine = jnp.where(cosine > 0, cosine, 1.0)
+        beyond = near_of(frame) * _reaches(normals, end)
+        return jax.vmap(lambda *a: foot_of(frame.field, end.point, *a))(
+            numbers, directions, way / cosine, behind / cosine, beyond
+        )
+
+    def sure(one, other):
+        finite = jnp.isfinite(one.at)
+
+        def chosen(a, b):
+            return jnp.where(finite.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+        return jax.tree.map(chosen, one, other)
+
+    def closer(foot, share):
+        at = jnp.where(jnp.isfinite(foot.at), foot.at, 0.0)
+        way = share * near_of(frame) * reach
+        return sure(look(foot.normal, at + way, at - way), foot), ()
+
+    # Those that are new seem to be one kink each, from where they are seen.
+    near, far = near_of(frame) * reach, BACK * frame.rtol * reach
+    foot = look(normals, jnp.where(old, near, 0.0), jnp.where(old, -near, -jnp.inf))
+    farther = jnp.where(old, far, near), jnp.where(old, -far, -jnp.inf)
+    foot = sure(foot, look(normals, *farther))
+    return jax.lax.scan(closer, foot, jnp.asarray(SHARES))[0]
+
+
+def _apart(normals, old) -> Float[Array, "some weights"]:
+    """Directions toward each wall, of norm one, that lead no nearer to the old ones.
+
+    So that another kink of the same sample is not seen beside it.
+    """
+    some = jnp.where(old[:, None], normals, 0.0)
+    gram = jnp.where(old[:, None] & old, some @ some.T, jnp.eye(len(old)))
+    dual = jnp.linalg.solve(gram, some)
+    found = jnp.where(old[:, None], dual, normals - (normals @ some.T) @ dual)
+    sizes = jnp.sqrt(jnp.sum(found**2, axis=1, keepdims=True))
+    return jnp.where(sizes > SAME, found / jnp.where(sizes > 0, sizes, 1.0), 0.0)
+
+
+def _bends(frame: Frame, end: End, asked):
+    """How units see margins that bend near the end, as directions; their numbers.
+
+    At most as many as there may be walls: the nearest.
+    """
+    field, units, unit = frame.field, frame.field.units, end.unit
+    room = len(frame.walls.normals)
+    first = jax.ops.segment_min(jnp.arange(unit.size), unit, units.count)
+    firsts = jnp.arange(unit.size) == first[unit]
+
+    def look(rows, numbers, asked, blind):
+        def some():
+            norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
+            toward = rows / jnp.where(norms > 0, norms, 1.0)
+            bent = toward * field.curvature_each(end.probe, toward, numbers)
+            bent = jax.vmap(lambda row: units.totals(row, unit))(bent)
+            way = norms / jnp.where(bent != 0, jnp.abs(bent), jnp.inf)
+            near = blind[:, None] | ((bent < 0) & (way <= near_of(frame) * end.size))
+            here = (norms > 0) & (bent != 0) & near & asked[:, None] & firsts
+            score = jnp.where(here, 1 / (1 + way / end.size), 0.0)
+            best, column = jax.vmap(lambda row: jax.lax.top_k(row, room))(score)
+            return best, column.astype(int)
+
+        def none():
+            nothing = jnp.zeros((len(rows), room))
+            return nothing, nothing.astype(int)
+
+        return jax.lax.cond(jnp.any(asked), some, none), ()
+
+    _, jacobian = jacobian_of(field, end.probe)
+    (scores, columns), _ = by_rows(jacobian, look, asked, ~frame.seen)
+    best, index = jax.lax.top_k(jnp.ravel(scores), room)
+    number, column = index // room, jnp.ravel(columns)[index]
+    same = unit[None] == unit[column][:, None]
+    rows = jnp.where(same & (best > 0)[:, None], rows_at(jacobian, number), 0.0)
+    for norm in (jnp.max, two_norm):  # the largest first: they may be very small
+        sizes = jax.vmap(lambda row, norm=norm: norm(jnp.abs(row)))(rows)[:, None]
+        rows = rows / jnp.where(sizes > 0, sizes, 1.0)
+    return rows, number.astype(int)
