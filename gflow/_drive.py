@@ -252,6 +252,7 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         "verdict": run.verdict if early is not None else None,
         "events": int(run.carry.passed),
         "slides": int(np.sum(np.asarray(run.carry.gates.slides) >= 0)),
+        "walls": int(np.sum(np.asarray(run.carry.walls.some))),
     }
     field = with_gates(run.field, run.carry.gates)
     curve = trajectory(field, samples, result, stats, steps, run.gates, seen)

@@ -114,11 +114,11 @@ def meet(
     blind, points = heavy & ~frame.seen, _quarters(frame, length, coordinates)
     met = jax.lax.cond(
         jnp.any(blind),
-        lambda: jax.lax.map(field.margins, points) != frame.margins,
+        lambda: jax.lax.map(field.margins, points) != frame.margins[None],
         lambda: jnp.zeros((len(points), margins.size), bool),
     )
     asked = heavy & (frame.seen | jnp.any(met, axis=0))
-    probe = points[-1 - jnp.argmax(jnp.any(met & blind, axis=1)[::-1])]
+    probe = points[-1 - jnp.argmax(jnp.any(met & blind[None], axis=1)[::-1])]
     end = End(point, probe, margins, dual, *field.units.assign(point))
     finite = jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(dual))
     return jax.lax.cond(
@@ -166,7 +166,7 @@ def _met(frame: Frame, length, points, there: Arrival, end: End, asked) -> Met:
     fast = hold.strength * jnp.exp(foot.power * jnp.log(ahead / near))
     soon = jnp.where(pulled_in, ahead / jnp.maximum(fast, 1e-300), jnp.inf)
     known = jnp.zeros_like(asked).at[ways.numbers].max(hold.found)
-    share = _share_before(frame, points - end.point, ways, late)
+    share = _share_before(frame, points - end.point[None], ways, late)
     return Met(there, walls, error, share, jnp.min(soon) * length / speed, known)
 
 
@@ -235,7 +235,7 @@ def _left_out(frame: Frame, end: End, ways: Ways, hold: _Held, speed):
 def _again(normals, numbers, found) -> Bool[Array, " some"]:
     """Which of the ways found lead to a wall that one before leads to."""
     alike = jnp.abs(normals @ normals.T) > 1 - SAME**2 / 2
-    alike = alike & (numbers[:, None] == numbers) & found
+    alike = alike & (numbers[:, None] == numbers[None]) & found[None]
     return jnp.any(jnp.tril(alike, -1), axis=1)
 
 
@@ -254,7 +254,7 @@ def _pushed(gram, along, some):
 
 def _solved(gram, right, some) -> Float[Array, " some"]:
     """The shares of some directions whose sum has these components along them."""
-    matrix = jnp.where(some[:, None] & some, gram, jnp.eye(len(some)))
+    matrix = jnp.where(some[:, None] & some[None], gram, jnp.eye(len(some)))
     return jnp.linalg.solve(matrix, jnp.where(some, right, 0.0))
 
 
@@ -267,7 +267,7 @@ def _share_before(frame: Frame, apart, ways: Ways, late) -> Scalar:
         ways: To the walls.
         late: Those that are met too late.
     """
-    beyond = apart @ ways.foot.normal.T - ways.foot.at
-    since, _ = passages(AIM * BACK * frame.rtol * ways.reach - beyond)
+    beyond = apart @ ways.foot.normal.T - ways.foot.at[None]
+    since, _ = passages(AIM * BACK * frame.rtol * ways.reach[None] - beyond)
     since = jnp.where((since > 0) & (since < 1), since, HALF)
     return jnp.min(jnp.where(late, since, 1.0))

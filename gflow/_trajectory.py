@@ -42,8 +42,9 @@ class Trajectory(AbstractCurve):
             `gradients` (gradient-equivalents: gradients of the loss on all samples),
             `compile_seconds`, `run_seconds`, `stopped_by` (the level that was met),
             `events` (how many kinks were passed), `slides` (the kinks that are slid
-            along at the end) and `kept` (of the steps, all or what there was memory
-            for).
+            along at the end), `walls` (how many kinks hold units back from samples
+            that are lost, at the end) and `kept` (of the steps, all or what there was
+            memory for).
         field: The polar vector field that was followed.
         steps: The dense output, one entry per step, or `None`.
         turns: The clock where gates of kinks changed, and packed the gates from there.

@@ -86,7 +86,8 @@ def try_step(
     )  # fmt: skip
     slope = solved.state.slope if is_own(solver) else None
     there = arrive(frame, length, end, dual, slope, margins)
-    met = meet(frame, length, passed.coordinates, step.log_radius, there)
+    log_radius = jnp.asarray(step.log_radius)
+    met = meet(frame, length, passed.coordinates, log_radius, there)
     missed = unseen(frame, length, passed.coordinates, met.known)
     error = jnp.abs(solved.error) + jnp.abs(missed)
     scaled = scaled_error(frame, length, there, step, error, tolerance)

@@ -145,7 +145,7 @@ def _apart(normals, old) -> Float[Array, "some weights"]:
     So that another kink of the same sample is not seen beside it.
     """
     some = jnp.where(old[:, None], normals, 0.0)
-    gram = jnp.where(old[:, None] & old, some @ some.T, jnp.eye(len(old)))
+    gram = jnp.where(old[:, None] & old[None], some @ some.T, jnp.eye(len(old)))
     dual = jnp.linalg.solve(gram, some)
     found = jnp.where(old[:, None], dual, normals - (normals @ some.T) @ dual)
     sizes = jnp.sqrt(jnp.sum(found**2, axis=1, keepdims=True))
@@ -169,9 +169,11 @@ def _bends(frame: Frame, end: End, asked):
             bent = toward * field.curvature_each(end.probe, toward, numbers)
             bent = jax.vmap(lambda row: units.totals(row, unit))(bent)
             way = norms / jnp.where(bent != 0, jnp.abs(bent), jnp.inf)
-            near = blind[:, None] | ((bent < 0) & (way <= near_of(frame) * end.size))
-            here = (norms > 0) & (bent != 0) & near & asked[:, None] & firsts
-            score = jnp.where(here, 1 / (1 + way / end.size), 0.0)
+            near = blind[:, None] | (
+                (bent < 0) & (way <= near_of(frame) * end.size[None])
+            )
+            here = (norms > 0) & (bent != 0) & near & asked[:, None] & firsts[None]
+            score = jnp.where(here, 1 / (1 + way / end.size[None]), 0.0)
             best, column = jax.vmap(lambda row: jax.lax.top_k(row, room))(score)
             return best, column.astype(int)
 

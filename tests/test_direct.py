@@ -13,6 +13,7 @@ from gflow._field import Field, start_of
 from gflow._framing import make_frame
 from gflow._solvers import _direct, _iteration, sample_space
 from gflow._solvers._model import curved_model, flat_model
+from gflow._walls import no_walls
 from jax.flatten_util import ravel_pytree
 
 
@@ -49,7 +50,8 @@ def test_the_whole_matrix_is_the_derivative_of_the_stage(loss, eta):
     dual = field.dual_weights(field.margins(point), log_radius, jnp.asarray(True))
     _, gradient = field.negative_gradient(point, dual)
     eta = jnp.asarray(eta)
-    frame = make_frame(field, point, log_radius, dual, gradient, eta, 1e-6)
+    start = field, point, log_radius, dual, gradient, no_walls(field, point.size)
+    frame = make_frame(*start, eta, 1e-6)
     flat = flat_model(frame, 1 + eta * frame.rate, eta)
     zero = jnp.zeros(())
     model = curved_model(
@@ -158,7 +160,8 @@ def test_an_error_in_a_matrix_that_is_far_too_stiff_proves_nothing():
     dual = field.dual_weights(field.margins(point), log_radius, jnp.asarray(True))
     _, gradient = field.negative_gradient(point, dual)
     eta = jnp.asarray(50.0)
-    frame = make_frame(field, point, log_radius, dual, gradient, eta, 1e-6)
+    start = field, point, log_radius, dual, gradient, no_walls(field, point.size)
+    frame = make_frame(*start, eta, 1e-6)
     whole = flat_model(frame, jnp.ones(point.size), eta).whole
     assert not whole.overstates(whole.follows)
     assert not whole.overstates(0.5 * whole.follows)
@@ -189,5 +192,6 @@ def test_dual_weights_are_tame_as_far_as_errors_do_not_change_them(loss, size, t
     log_radius = jnp.asarray((math.log(size) - jnp.log(jnp.max(jnp.abs(margins)))) / 3)
     dual = field.dual_weights(margins, log_radius, jnp.asarray(True))
     _, gradient = field.negative_gradient(point, dual)
-    frame = make_frame(field, point, log_radius, dual, gradient, jnp.ones(()), 1e-6)
+    start = field, point, log_radius, dual, gradient, no_walls(field, point.size)
+    frame = make_frame(*start, jnp.ones(()), 1e-6)
     assert bool(_direct.is_tame(frame)) == tame

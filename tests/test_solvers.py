@@ -14,6 +14,7 @@ from gflow._field import Field, start_of
 from gflow._framing import make_frame
 from gflow._steps import FRACTIONS, record
 from gflow._trial import TERM
+from gflow._walls import no_walls
 
 
 RTOL = 1e-6
@@ -30,7 +31,8 @@ TOTAL = 3.0
 def fixed_step(solver, field, point, log_radius, dual, gradient, length):
     """One step in its frame: a quarter of it, and all that the next begins with."""
     zero = jnp.zeros(())
-    frame = make_frame(field, point, log_radius, dual, gradient, length, RTOL)
+    start = field, point, log_radius, dual, gradient, no_walls(field, point.size)
+    frame = make_frame(*start, length, RTOL)
     state = solver.init(TERM, zero, zero, point, frame)
     end, _, dense, state, result = solver.step(
         TERM, zero, length, point, frame, state, jnp.asarray(True)

@@ -8,6 +8,7 @@ import pytest
 from gflow._field import Field, start_of
 from gflow._framing import make_frame
 from gflow._solvers._model import curved_model, flat_model
+from gflow._walls import no_walls
 
 
 def model_and_frame(eta):
@@ -17,7 +18,8 @@ def model_and_frame(eta):
     point, log_radius = start_of(field, network)
     dual = jnp.full(20, 0.05)
     _, gradient = field.negative_gradient(point, dual)
-    frame = make_frame(field, point, log_radius, dual, gradient, eta, 1e-6)
+    start = field, point, log_radius, dual, gradient, no_walls(field, point.size)
+    frame = make_frame(*start, eta, 1e-6)
     eta = jnp.asarray(eta)
     flat = flat_model(frame, 1 + eta * frame.rate, eta)
     start = jnp.zeros(())

@@ -1,0 +1,179 @@
+"""Samples that squared ReLUs lose: units are held where they would see one again.
+
+Narrow deep networks on labels at random lose some for ever.
+"""
+
+import functools
+
+import equinox as eqx
+import gflow
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+import scipy.integrate
+from curves import distance
+from gflow import _meeting, _walls, _ways
+from gflow._clock import choose_field
+from gflow._field import start_of
+from gflow._foot import foot_of
+from hypothesis import assume, example, given, strategies as st
+
+
+LATE = 13.0
+
+
+def problem(seed, hidden=(3, 3), power=2, samples=6, features=3):
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(samples, features))
+    y = random.choice([-1.0, 1.0], size=samples)
+    y[0] = -y[1]
+    network = gflow.nn.MLP(features, hidden, power=power, key=jr.key(seed))
+    network = jax.tree.map(lambda a: 1.5 * a, network)
+    return gflow.GradientFlow(gflow.Logistic(), x, y), network
+
+
+def solved(flow, network, rtol=1e-6, **until):
+    goal = gflow.Until(**until)
+    return gflow.solve(
+        flow, network, until=goal, rtol=rtol, throw=False, progress=False
+    )
+
+
+def by_radau(flow, network, log_t):
+    """The weights at a time, of the loss as it is."""
+    start, rebuild = jax.flatten_util.ravel_pytree(network)
+
+    @jax.jit
+    def velocity(log_t, w):
+        value, slope = jax.value_and_grad(lambda w: flow.log_loss(rebuild(w)))(w)
+        return -slope * jnp.exp(value + log_t)
+
+    slopes = jax.jit(jax.jacfwd(velocity, argnums=1))
+    found = scipy.integrate.solve_ivp(
+        lambda u, w: np.asarray(velocity(u, w)), (-8.0, log_t), np.asarray(start),
+        "Radau", [log_t], rtol=1e-9, atol=1e-12,
+        jac=lambda u, w: np.asarray(slopes(u, w)),
+    )  # fmt: skip
+    assert found.success
+    return found.y[:, -1]
+
+
+@functools.cache
+def late(seed):
+    flow, network = problem(seed)
+    return flow, network, by_radau(flow, network, LATE)
+
+
+def apart(curve, expected):
+    (found,) = (jax.flatten_util.ravel_pytree(n)[0] for n in [curve[-1].network])
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize("seed", [50, 51, 52, 53])
+def test_flows_that_lose_samples_are_those_of_another_solver(seed):
+    flow, network, expected = late(seed)
+    curve = solved(flow, network, rtol=1e-8, log_t=LATE)
+    assert curve.result == gflow.RESULTS.successful
+    assert apart(curve, expected) <= 1e-4  # some pass by saddles
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_lost_stays_lost_and_all_else_is_fitted(seed):
+    flow, network = problem(seed)
+    curve = solved(flow, network, log_margin_scale=200.0)
+    assert curve.result == gflow.RESULTS.successful
+    assert curve.stats["walls"] > 0
+    margins = np.asarray(flow.margins(curve[-1].direction))
+    lost = np.abs(margins) < 1e-12
+    assert np.all(margins[~lost] > 1e-6)
+    expected = np.log(np.sum(lost) * np.log(2) / len(margins))
+    assert abs(float(curve.log_loss[-1]) - expected) <= 1e-9
+
+
+CONSTANTS = [
+    [(_ways, "NEAR", 0.03), (_meeting, "BEHIND", 3e-3), (_walls, "WALLS", 5)],
+    [(_ways, "BACK", 0.4), (_meeting, "HEAVY", 3e-3), (_meeting, "AHEAD", 0.01)],
+    [(_ways, "SAME", 3e-3), (_meeting, "AIM", 0.5), (_meeting, "FLAT", 1e-7)],
+    [(_ways, "SHARES", (0.5, 0.05)), (_meeting, "HALF", 0.3)],
+]
+
+
+@pytest.mark.parametrize("numbers", CONSTANTS)
+def test_other_constants_are_the_same_flow(numbers, monkeypatch):
+    flow, network, expected = late(50)
+    before = solved(flow, network, log_t=LATE)
+    for module, name, value in numbers:
+        assert getattr(module, name) != value
+        monkeypatch.setattr(module, name, value)
+    jax.clear_caches()
+    try:
+        curve = solved(flow, network, log_t=LATE)
+    finally:
+        jax.clear_caches()
+    assert not np.array_equal(curve.log_t, before.log_t)  # other steps were taken
+    assert apart(curve, expected) <= 1e-4
+
+
+def pre_activations(network, x):
+    """What each squared ReLU of a sample is of, layer after layer."""
+    found = []
+    for weight in network.weights[:-1]:
+        found.append(weight @ x)
+        x = jnp.maximum(found[-1], 0.0) ** network.power
+    return jnp.concatenate(found)
+
+
+@given(
+    seed=st.integers(0, 9999),
+    power=st.sampled_from([2, 3]),
+    kink=st.integers(0, 5),
+    tilt=st.floats(0.0, 1.0),
+)
+@example(seed=1, power=2, kink=0, tilt=0.5)
+@example(seed=1, power=3, kink=4, tilt=0.5)
+def test_a_kink_that_is_not_known_is_found(seed, power, kink, tilt):
+    flow, network = problem(seed, power=power)
+    field, _ = choose_field(flow, network, None)
+    point, _ = start_of(field, network)
+
+    def u(point):
+        return pre_activations(field.network(point), flow.x[0])[kink]
+
+    for _ in range(30):  # onto u = 0
+        row = jax.grad(u)(point)
+        assume(float(jnp.linalg.norm(row)) > 1e-3)
+        point = point - u(point) * row / jnp.dot(row, row)
+    normal = jax.grad(u)(point)
+    normal = normal / jnp.linalg.norm(normal)
+    across = jr.normal(jr.key(seed), point.shape)
+    across = across - jnp.dot(across, normal) * normal
+    line = normal + tilt * across / jnp.linalg.norm(across)
+    line = line / jnp.linalg.norm(line)
+    # Off u = 0 by a little, along the normal.
+    off, place = 3e-7, 1e-6
+    foot = eqx.filter_jit(foot_of)(
+        field, point + off * normal, jnp.asarray(0), line, *map(jnp.asarray, (place,
+        -place, 1e-7)),
+    )  # fmt: skip
+    slope = jax.grad(lambda p: field.margins(p)[0])(point + place * normal)
+    before = jax.grad(lambda p: field.margins(p)[0])(point - place * normal)
+    # Whether the sample depends on this kink at all.
+    assume(float(jnp.linalg.norm(slope - before)) > 1e-12)
+    assume(bool(jnp.isfinite(foot.at)))
+    assert abs(float(foot.at) + off) <= 0.02 * off
+    assert float(jnp.dot(foot.normal, normal)) >= 1 - 1e-3
+
+
+def test_distances_are_those_of_curves():
+    """A sample that is lost leaves the curve whole: at any time, as by fewer steps."""
+    flow, network = problem(2)
+    curve = solved(flow, network, log_t=LATE)
+    finer = gflow.solve(
+        flow, network, until=gflow.Until(log_t=LATE), rtol=1e-8, progress=False
+    )
+    times = np.linspace(0.0, LATE, 40)
+    gaps = distance(curve.at(log_t=times), finer.at(log_t=times))
+    assert np.max(gaps) <= 1e-3
