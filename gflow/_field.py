@@ -45,8 +45,9 @@ MILD = 15.0
 their own. At rest differences of stored ones would carry rounding into the weights."""
 
 LOG_HUGE = 709.0
-LOG_MOST = 575.0
-"""exp of more than this overflows: beyond, times and losses are infinite."""
+LOG_MOST = 300.0
+"""exp of more than the first overflows: beyond, times and losses are infinite; and the
+square of exp of more than the second, with room for what it is multiplied by."""
 
 LEAST_LOSS = -1500.0
 """The logarithm of a square loss that is zero to the last bit."""

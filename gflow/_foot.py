@@ -74,8 +74,10 @@ def foot_of(
     """
     known = jnp.isfinite(behind)
     step = jnp.where(known, place - behind, 0.0)
-    here = _looked(field, point, number, direction, place)
-    there = _looked(field, point, number, direction, place - step)
+    both = jax.vmap(_looked, (None, None, None, None, 0))(
+        field, point, number, direction, jnp.stack([place, place - step])
+    )
+    here, there = (jax.tree.map(lambda a, k=k: a[k], both) for k in range(2))
     there = jax.tree.map(lambda a: jnp.where(known, a, 0.0), there)
     first = here[0] - there[0] - step * (there[1] + step / 2 * there[2])
     second, third = here[1] - there[1] - step * there[2], here[2] - there[2]

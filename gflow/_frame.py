@@ -41,6 +41,7 @@ class Frame(eqx.Module):
         length: Of the step, in its own clock.
         dual: $q$ at the start.
         seen: The margins that some weight moves, and that $q$ is normalized over.
+        lost: Those that walls keep from all large units: not in the clock.
         margins: $z$ at the start.
         jacobian: $J$ at the start, formed or not.
         gradient: $J^\top q$ at the start, as the last step left it.
@@ -66,6 +67,7 @@ class Frame(eqx.Module):
     length: Scalar
     dual: Float[Array, " margins"]
     seen: Bool[Array, " margins"]
+    lost: Bool[Array, " margins"]
     margins: Float[Array, " margins"]
     jacobian: Jacobian
     gradient: Float[Array, " weights"]
@@ -83,6 +85,11 @@ class Frame(eqx.Module):
     weight: Float[Array, " weights"]
     rtol: Scalar
     lack: Lack | None = None
+
+    @property
+    def sighted(self) -> Bool[Array, " margins"]:
+        """The margins that some weight moves."""
+        return self.seen | self.lost
 
     @property
     def sigma(self) -> Float[Array, " weights"]:
@@ -161,7 +168,7 @@ class Frame(eqx.Module):
     ) -> Float[Array, " margins"]:
         """$q$ at these margins and this time of the step."""
         log_radius = self.log_radius_at(s)
-        return self.field.dual_weights(margins, log_radius, self.seen)
+        return self.field.dual_weights(margins, log_radius, self.seen, self.lost)
 
 
 def frame_velocity(

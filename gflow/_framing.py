@@ -27,6 +27,10 @@ the second number) of what its samples pull at it, one by one."""
 WAKE = 1e-3, 1e-13
 """And if at the end of the step it is above this, the step is too long."""
 
+LEAST = 1e-130
+"""The weights of samples that move something are at least this, against those that do
+not."""
+
 SLOW = 1e3
 """Only steps this much longer than the unit's own time let it rest."""
 
@@ -43,6 +47,7 @@ class _Start(NamedTuple):
         dual: $q$, whose sum over what is seen is one.
         gradient: $J^\\top q$.
         seen: The margins that count.
+        lost: Those that walls keep from all large units.
         length: Of the step, in the clock of these dual weights.
     """
 
@@ -51,6 +56,7 @@ class _Start(NamedTuple):
     dual: Float[Array, " margins"]
     gradient: Float[Array, " weights"]
     seen: Bool[Array, " margins"]
+    lost: Bool[Array, " margins"]
     length: Scalar
 
 
@@ -80,6 +86,9 @@ def make_frame(
     def free(rows):
         return jnp.abs(project(without(basis, rows)))
 
+    if len(basis) > 0:
+        start = _without_lost(start, walls, free, sizes)
+
     def allowed(p):
         (pull,) = jax.vjp(field.margins, p)[1](start.dual)
         return projector(field, p)(without(basis, pull))
@@ -105,7 +114,7 @@ def make_frame(
     )
     return Frame(
         field=field, start=point, log_radius=log_radius, dual=start.dual,
-        seen=start.seen, length=start.length, margins=start.margins,
+        seen=start.seen, lost=start.lost, length=start.length, margins=start.margins,
         jacobian=start.jacobian, gradient=gradient, unit=sizes.unit,
         size=jnp.where(sizes.size > 0, sizes.size, 1.0), rate=pace.rate, growth=growth,
         share=pace.share, power=pace.power, rest=rest, walls=walls, basis=basis,
@@ -120,12 +129,39 @@ def _seen(field: Field, point, log_radius, dual, gradient, length) -> _Start:
     """
     margins, jacobian = jacobian_of(field, point)
     seen = seen_margins(field, jacobian)
+    lost = jnp.zeros_like(seen)
     if not field.free:
         there = field, margins, jacobian, log_radius
         dual, gradient = counted(*there, seen, dual, gradient)
         total = jnp.sum(dual)
         dual, gradient, length = dual / total, gradient / total, length * total
-    return _Start(margins, jacobian, dual, gradient, seen, length)
+    return _Start(margins, jacobian, dual, gradient, seen, lost, length)
+
+
+def _without_lost(start: _Start, walls: Walls, free, sizes: _Sizes) -> _Start:
+    """The flow in the clock of the margins that move some large unit.
+
+    One that holds units at walls, and is seen by small ones alone, would slow it.
+    """
+    large = LARGE * sizes.whole
+
+    def moves(rows, _):
+        rows = jnp.where(sizes.size[None] > large, free(rows), 0.0)
+        return jnp.any(rows > 0, axis=1), ()
+
+    holds = jnp.zeros_like(start.seen).at[walls.margins].max(walls.some)
+    lost = holds & start.seen & ~by_rows(start.jacobian, moves)[0]
+    lost = lost & jnp.any(start.seen & ~lost)
+    seen = start.seen & ~lost
+    total = jnp.sum(jnp.where(seen, start.dual, 0.0))
+    total = jnp.where(jnp.any(lost), jnp.maximum(total, LEAST), 1.0)
+    return start._replace(
+        seen=seen,
+        lost=lost,
+        dual=start.dual / total,
+        gradient=start.gradient / total,
+        length=start.length * total,
+    )
 
 
 def _sample_by_sample(field: Field, start: _Start, free):

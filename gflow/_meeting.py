@@ -109,15 +109,15 @@ def meet(
         return none
     point = there.unit(field)
     full = field.dual_weights(margins, log_radius, frame.seen, ~frame.seen)
-    dual = jnp.where(frame.seen, there.dual, full)
+    dual = jnp.where(frame.sighted, there.dual, full)
     heavy = (jnp.abs(margins) < FLAT * jnp.max(jnp.abs(margins))) & (dual > HEAVY)
-    blind, points = heavy & ~frame.seen, _quarters(frame, length, coordinates)
+    blind, points = heavy & ~frame.sighted, _quarters(frame, length, coordinates)
     met = jax.lax.cond(
         jnp.any(blind),
         lambda: jax.lax.map(field.margins, points) != frame.margins[None],
         lambda: jnp.zeros((len(points), margins.size), bool),
     )
-    asked = heavy & (frame.seen | jnp.any(met, axis=0))
+    asked = heavy & (frame.sighted | jnp.any(met, axis=0))
     probe = points[-1 - jnp.argmax(jnp.any(met & blind[None], axis=1)[::-1])]
     end = End(point, probe, margins, dual, *field.units.assign(point))
     finite = jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(dual))
@@ -173,7 +173,7 @@ def _met(frame: Frame, length, points, there: Arrival, end: End, asked) -> Met:
 def _pull(frame: Frame, end: End, point=None) -> Float[Array, " weights"]:
     """What samples pull that are seen, at the end or at another point."""
     _, pullback = jax.vjp(frame.field.margins, end.point if point is None else point)
-    return pullback(jnp.where(frame.seen, end.dual, 0.0))[0]
+    return pullback(jnp.where(frame.sighted, end.dual, 0.0))[0]
 
 
 def _holding(frame: Frame, end: End, ways: Ways) -> _Held:
@@ -191,16 +191,19 @@ def _holding(frame: Frame, end: End, ways: Ways) -> _Held:
     normals = jnp.where(found[:, None], foot.normal, 0.0)
     gram = normals @ normals.T
 
-    def pushed(found):
+    def pushed(loop, _):
         """From behind all of them, where none of their samples pulls."""
+        found = loop[0]
         behind = _solved(gram, foot.at - BEHIND * near, found)
         pull = _pull(frame, end, end.point + behind @ normals)
-        return pull, _pushed(gram, normals @ pull, found & foot.opposes)
+        held, force = _pushed(gram, normals @ pull, found & foot.opposes)
+        push = jnp.where(foot.opposes, force, jnp.abs(normals @ pull))
+        left = found & (ways.old | (push <= strength))
+        return (left, found, held, force, pull), ()
 
-    pull, (_, force) = pushed(found)
-    push = jnp.where(foot.opposes, force, jnp.abs(normals @ pull))
-    found = found & (ways.old | (push <= strength))
-    pull, (held, force) = pushed(found)
+    # What is no match for the push is not there, the second time.
+    start = found, found, found, strength, jnp.zeros_like(end.point)
+    (_, found, held, force, pull), _ = jax.lax.scan(pushed, start, None, 2)
     broken = held & (force > strength)
     pushes = _solved(gram, normals @ pull, found & foot.opposes)
     held = held & ~broken

@@ -124,7 +124,7 @@ def _rates(frame: Frame, on, s: Scalar, point: Float[Array, " weights"]):
     own_slope = -field.growth_power * log_radius
 
     def log_length():
-        dual = field.dual_weights(margins, gauge, frame.seen)
+        dual = field.dual_weights(margins, gauge, frame.seen, frame.lost)
         gradient = jax.vjp(field.margins, unit)[1](dual)[0]
         square = jnp.dot(gradient, field.norm.direction(gradient))
         far = (field.degree - 1) * log_radius if field.polar else 0.0

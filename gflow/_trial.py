@@ -124,5 +124,5 @@ def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:
         state, spent = None, gradients_per_attempt(solver)
     if not frame.field.free:
         # Solvers keep the weights of what nothing moves from vanishing.
-        duals = jnp.where(frame.seen[None], duals, 0.0)
+        duals = jnp.where(frame.sighted[None], duals, 0.0)
     return Solved(coordinates, duals, error, state, outcome, jnp.asarray(spent) * 1.0)

@@ -33,7 +33,7 @@ def unseen(
         known: Margins that walls stand for.
     """
     field = frame.field
-    blind = ~frame.seen & ~known
+    blind = ~frame.sighted & ~known
     if field.free or field.kinks.count > 0:
         return jnp.zeros_like(frame.start)
 

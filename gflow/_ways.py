@@ -99,7 +99,7 @@ def ways_of(frame: Frame, end: End, asked: Bool[Array, " margins"]) -> Ways:
     old = jnp.append(walls.some, jnp.zeros(room, bool))
     reach = _reaches(normals, end)
     foot = _found(frame, end, normals, numbers, old, reach)
-    return Ways(numbers, old, ~frame.seen[numbers] & ~old, reach, foot)
+    return Ways(numbers, old, ~frame.sighted[numbers] & ~old, reach, foot)
 
 
 def _reaches(normals, end: End) -> Float[Array, " some"]:
@@ -107,36 +107,42 @@ def _reaches(normals, end: End) -> Float[Array, " some"]:
 
 
 def _found(frame: Frame, end: End, normals, numbers, old, reach) -> Foot:
-    """Where the walls are, looked at from ever nearer."""
+    """Where the walls are, looked at from ever nearer.
 
-    def look(normals, way, behind):
+    Those that held are near where they were; those that are new are seen from the end,
+    or from a little beyond.
+    """
+    near = near_of(frame) * reach
+
+    def look(normals, place, behind):
         directions = _apart(normals, old)
         cosine = jnp.sum(directions * normals, axis=1)
         cosine = jnp.where(cosine > 0, cosine, 1.0)
         beyond = near_of(frame) * _reaches(normals, end)
         return jax.vmap(lambda *a: foot_of(frame.field, end.point, *a))(
-            numbers, directions, way / cosine, behind / cosine, beyond
+            numbers, directions, place / cosine, behind / cosine, beyond
         )
 
-    def sure(one, other):
-        finite = jnp.isfinite(one.at)
+    def again(foot, given):
+        share, ahead, anew = given
+        seen = jnp.isfinite(foot.at)
+        at, way = jnp.where(seen, foot.at, 0.0), share * near
+        bracketed = old | seen
+        place = jnp.where(bracketed, at + way, ahead * near)
+        new = look(foot.normal, place, jnp.where(bracketed, at - way, -jnp.inf))
+        better = jnp.isfinite(new.at) & ~(seen & (anew == 0))
 
         def chosen(a, b):
-            return jnp.where(finite.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+            return jnp.where(better.reshape(-1, *[1] * (a.ndim - 1)), a, b)
 
-        return jax.tree.map(chosen, one, other)
+        told = jax.tree.map(chosen, new, foot)
+        return told._replace(hidden=new.hidden | foot.hidden), ()
 
-    def closer(foot, share):
-        at = jnp.where(jnp.isfinite(foot.at), foot.at, 0.0)
-        way = share * near_of(frame) * reach
-        return sure(look(foot.normal, at + way, at - way), foot), ()
-
-    # Those that are new seem to be one kink each, from where they are seen.
-    near, far = near_of(frame) * reach, BACK * frame.rtol * reach
-    foot = look(normals, jnp.where(old, near, 0.0), jnp.where(old, -near, -jnp.inf))
-    farther = jnp.where(old, far, near), jnp.where(old, -far, -jnp.inf)
-    foot = sure(foot, look(normals, *farther))
-    return jax.lax.scan(closer, foot, jnp.asarray(SHARES))[0]
+    none = jnp.zeros(len(numbers))
+    start = Foot(none + jnp.inf, none, none, old & False, old & False, normals, none)
+    looks = [(1.0, 0.0, 0.0), (BACK / NEAR, 1.0, 0.0)]
+    looks += [(share, 0.0, 1.0) for share in SHARES]
+    return jax.lax.scan(again, start, jnp.asarray(looks))[0]
 
 
 def _apart(normals, old) -> Float[Array, "some weights"]:
@@ -184,7 +190,7 @@ def _bends(frame: Frame, end: End, asked):
         return jax.lax.cond(jnp.any(asked), some, none), ()
 
     _, jacobian = jacobian_of(field, end.probe)
-    (scores, columns), _ = by_rows(jacobian, look, asked, ~frame.seen)
+    (scores, columns), _ = by_rows(jacobian, look, asked, ~frame.sighted)
     best, index = jax.lax.top_k(jnp.ravel(scores), room)
     number, column = index // room, jnp.ravel(columns)[index]
     same = unit[None] == unit[column][:, None]

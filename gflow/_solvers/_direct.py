@@ -134,7 +134,7 @@ def follows_of(frame: Frame, margins, dual, log_radius) -> Float[Array, " margin
     slopes, _ = field.flow.loss.weight_slopes(
         (scale * margins).reshape(-1, field.flow.rivals)
     )
-    return scale * dual * jnp.ravel(slopes)
+    return scale * jnp.where(frame.lost, 0.0, dual) * jnp.ravel(slopes)
 
 
 def _answering(frame: Frame, rows, margins, dual, log_radius):
@@ -144,14 +144,13 @@ def _answering(frame: Frame, rows, margins, dual, log_radius):
     if field.free:
         return follows, rows.T @ rows
     scale = field.scale(margins, log_radius)
+    q = jnp.where(frame.lost, 0.0, dual)
     _, shares = flow.loss.weight_slopes((scale * margins).reshape(-1, flow.rivals))
     if shares is None:
         weighted = follows[:, None] * rows
     else:
         parts = rows.reshape(-1, flow.rivals, rows.shape[1])
         parts = parts - jnp.einsum("nk,nkw->nw", shares, parts)[:, None]
-        weighted = scale * dual[:, None] * parts.reshape(rows.shape)
+        weighted = scale * q[:, None] * parts.reshape(rows.shape)
     # What all dual weights lose alike they do not, their sum being one.
-    return follows, rows.T @ weighted - jnp.outer(
-        dual @ rows, jnp.sum(weighted, axis=0)
-    )
+    return follows, rows.T @ weighted - jnp.outer(q @ rows, jnp.sum(weighted, axis=0))

@@ -27,12 +27,13 @@ def predict_weights(
     free: bool,
     predicted: Float[Array, " m"],
     last: Float[Array, " m"],
+    lost: Bool[Array, " m"],
 ) -> Float[Array, " m"]:
     """An extrapolation of dual weights, made admissible."""
     if free:
         return predicted
     positive = jnp.maximum(predicted, WEIGHT_DROP * last)
-    return positive / jnp.sum(positive)
+    return positive / jnp.sum(jnp.where(lost, 0.0, positive))
 
 
 def stage_weights(

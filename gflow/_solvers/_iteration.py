@@ -117,8 +117,9 @@ def iterate(
 
 
 def _exact(stage: Stage, q, margins, mild):
-    """Dual weights from the margins, where they are mild."""
-    return jnp.where(mild, stage.frame.dual_weights(margins, stage.s), q)
+    """Dual weights from the margins, where they are mild or not in the equations."""
+    weights = stage.frame.dual_weights(margins, stage.s)
+    return jnp.where(mild | stage.frame.lost, weights, q)
 
 
 def _mapped(stage: Stage, given: StageModel, point, q, error, goal, direct):
@@ -160,7 +161,7 @@ def _ended(stage: Stage, given: StageModel, point, q, error, goal, direct, mild)
         unsure = direct & (error <= goal) & given.whole.overstates(follows)
         return weights, jnp.where(unsure, UNSURE * goal, error)
 
-    return jax.lax.cond(mild, anew, lambda: (q, error))
+    return jax.lax.cond(mild | jnp.any(frame.lost), anew, lambda: (q, error))
 
 
 def _defect(stage: Stage, point, dual):
@@ -181,10 +182,12 @@ def _newton_map(stage: Stage, model: StageModel, point, dual, margins, scale, go
     frame = stage.frame
     step = stage.eta / jnp.exp(frame.log_speed(point))
     defect = _defect(stage, point, dual)
-    free = model.free_point(defect, point, dual, step)
+    # Those that are lost pull as they do, and are not in the equations of the others.
+    lost = jnp.where(frame.lost, dual, 0.0)
+    free = model.free_point(defect, point, dual - lost, step)
     new, answer, left = stage_weights(
-        frame.field, dual, margins + model.jacobian @ (free - point), model.gram,
+        frame.field, dual - lost, margins + model.jacobian @ (free - point), model.gram,
         model.flat, scale, frame.seen, step, goal, (point - free) / step,
     )  # fmt: skip
     found = left <= ASTRAY * two_norm(point)
-    return Mapped(free + step * answer, new, ~found)
+    return Mapped(free + step * answer, jnp.where(frame.lost, dual, new), ~found)
