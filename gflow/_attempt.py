@@ -159,12 +159,13 @@ def _paced(
     # The clock of growth begins anew at each step.
     slower = jnp.where(keep, jnp.exp(-frame.log_growth(there.point)) * renewal, clock)
     length = jnp.minimum(length, most)
-    length = jnp.minimum(length, jnp.where(keep, trial.met.longest, jnp.inf))
     tiny = length * jnp.max(frame.pulled / frame.size) < SHORTEST
     length = jnp.minimum(length * slower, LONGEST)
     # After a step that was cut short at a kink.
     again = jnp.where(keep, RESUME * carry.resume * slower / clock, 0.0)
-    return _Pace(jnp.maximum(length, again), slower, tiny)
+    length = jnp.maximum(length, again)
+    longest = jnp.where(keep, trial.met.longest, jnp.inf)
+    return _Pace(jnp.minimum(length, longest * slower), slower, tiny)
 
 
 def _new_carry(

@@ -30,15 +30,40 @@ MOST_BENT = 100.0
 """The largest power of $u$ that a slope may be."""
 
 
+class Pulling(NamedTuple):
+    """Some margins, and their dual weights: all that may bend at one place.
+
+    Of margins that bend at the same $u = 0$, as of one input with several labels, only
+    the sum tells which way it pulls.
+    """
+
+    numbers: Int[Array, " some"]
+    dual: Float[Array, " some"]
+
+    def total(self, field: Field) -> Callable:
+        r"""$\langle q, z \rangle$ as a function of the point."""
+        sample, rival = jnp.divmod(self.numbers, field.flow.rivals)
+        on, x, y = (a[sample] for a in (field.gates.on, field.flow.x, field.flow.y))
+
+        def one(point, on, x, y, rival):
+            return field.sample(point, on, x, y)[0][rival]
+
+        def total(point):
+            each = jax.vmap(one, (None, 0, 0, 0, 0))(point, on, x, y, rival)
+            return jnp.dot(self.dual, each)
+
+        return total
+
+
 class Foot(NamedTuple):
-    r"""What a margin tells of $u = 0$.
+    r"""What margins tell of $u = 0$.
 
     Attributes:
         at: The way there, along $\nabla u$; not finite if it is not seen.
-        slope: Of the margin along $\nabla u$, as far beyond as was asked.
+        slope: Of what they pull along $\nabla u$, as far beyond as was asked.
         power: Of $u$ in that slope, $k$.
-        hidden: Whether what else the margin does may hide it.
-        opposes: Whether the margin is the smaller, the further.
+        hidden: Whether what else they do may hide it.
+        opposes: Whether they pull back, the more the further.
         normal: $\nabla u$, of norm one.
         cosine: Of the angle between that and the line.
     """
@@ -55,7 +80,7 @@ class Foot(NamedTuple):
 def foot_of(
     field: Field,
     point: Float[Array, " weights"],
-    number: Int[Array, ""],
+    pulling: Pulling,
     direction: Float[Array, " weights"],
     place: Scalar,
     behind: Scalar,
@@ -66,7 +91,7 @@ def foot_of(
     Args:
         field: The flow.
         point: The point.
-        number: Of the margin that bends there.
+        pulling: What bends there.
         direction: Of the line, of norm one, toward the side that sees the sample.
         place: Where on the line to look: on that side,
         behind: and on the other; not finite if there is nothing to see.
@@ -75,7 +100,7 @@ def foot_of(
     known = jnp.isfinite(behind)
     step = jnp.where(known, place - behind, 0.0)
     both = jax.vmap(_looked, (None, None, None, None, 0))(
-        field, point, number, direction, jnp.stack([place, place - step])
+        field, point, pulling, direction, jnp.stack([place, place - step])
     )
     here, there = (jax.tree.map(lambda a, k=k: a[k], both) for k in range(2))
     there = jax.tree.map(lambda a: jnp.where(known, a, 0.0), there)
@@ -105,11 +130,11 @@ def foot_of(
     )
 
 
-def _looked(field: Field, point, number, direction, place):
-    """The slope of a margin along a line, two more derivatives, and its gradient."""
+def _looked(field: Field, point, pulling, direction, place):
+    """The slope of what pulls along a line, two more derivatives, and its gradient."""
 
     def slope(point):
-        return jax.jvp(margin_of(field, number), (point,), (direction,))[1]
+        return jax.jvp(pulling.total(field), (point,), (direction,))[1]
 
     def along(length):
         return slope(point + length * direction)
@@ -119,13 +144,6 @@ def _looked(field: Field, point, number, direction, place):
 
     second, third = jax.jvp(bend, (place,), (jnp.ones(()),))
     return along(place), second, third, jax.grad(slope)(point + place * direction)
-
-
-def margin_of(field: Field, number: Int[Array, ""]) -> Callable:
-    """One margin as a function of the point."""
-    sample, rival = jnp.divmod(number, field.flow.rivals)
-    on, x, y = (a[sample] for a in (field.gates.on, field.flow.x, field.flow.y))
-    return lambda point: field.sample(point, on, x, y)[0][rival]
 
 
 def reach_of(

@@ -93,6 +93,7 @@ def make_frame(
         (pull,) = jax.vjp(field.margins, p)[1](start.dual)
         return projector(field, p)(without(basis, pull))
 
+    start = start._replace(gradient=without(basis, start.gradient))
     pulled, squares = _sample_by_sample(field, start, free)
     pulled, rest = _resting(field, start, pulled, sizes, rtol)
     gradient = jnp.where(rest, 0.0, start.gradient)

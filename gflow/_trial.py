@@ -4,12 +4,13 @@ from functools import partial
 from typing import NamedTuple
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ._arrival import Arrival, arrive, scaled_error
 from ._carry import Carry, Tolerance
-from ._field import Field
+from ._field import Field, two_norm
 from ._frame import LOG_GROWTH, Frame, frame_velocity
 from ._framing import make_frame
 from ._log_time import NODES
@@ -91,10 +92,19 @@ def try_step(
     missed = unseen(frame, length, passed.coordinates, met.known)
     error = jnp.abs(solved.error) + jnp.abs(missed)
     scaled = scaled_error(frame, length, there, step, error, tolerance)
-    scaled = jnp.maximum(scaled, met.error)
     if field.walled:
         there, passed = met.there, passed._replace(share=met.share)
+        step = _ending(frame, length, step, there)
+        worst = jnp.maximum(scaled, met.error)
+        scaled = jnp.where(jnp.isfinite(worst), worst, jnp.inf)
     return Trial(frame, length, clock, solved, passed, step, there, met, scaled)
+
+
+def _ending(frame: Frame, length, step: Steps, there: Arrival) -> Steps:
+    """A step as it is kept, with this end."""
+    end = jnp.exp(-frame.sigma * length) * there.point / two_norm(frame.start)
+    nodes = jnp.asarray(step.nodes).at[-1].set(end)
+    return eqx.tree_at(lambda s: s.nodes, step, nodes)
 
 
 def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._field import two_norm
-from ._foot import Foot, foot_of, margin_of, reach_of
+from ._foot import Foot, Pulling, foot_of, reach_of
 from ._frame import Frame
 from ._jacobian import by_rows, jacobian_of, rows_at
 from ._types import Scalar
@@ -23,6 +23,9 @@ unit is put back to one at most."""
 
 SHARES = 1.0, 0.3, 0.1, 0.03, 0.01
 """How near to a wall its normal is taken, in turn, against what is near."""
+
+MOST = 64
+"""So many margins at most are looked at together."""
 
 SAME = 1e-2
 """Directions that are less than this apart from walls that hold lead to none."""
@@ -89,7 +92,7 @@ def ways_of(frame: Frame, end: End, asked: Bool[Array, " margins"]) -> Ways:
 
     def normal(row, number):
         """Where all that a margin bends by is one kink."""
-        slope = jax.grad(margin_of(field, number))
+        slope = jax.grad(Pulling(number[None], jnp.ones(1)).total(field))
         bent = jax.jvp(slope, (end.probe,), (row,))[1]
         whole = two_norm(bent)
         return bent / jnp.where(whole > 0, whole, 1.0)
@@ -98,7 +101,8 @@ def ways_of(frame: Frame, end: End, asked: Bool[Array, " margins"]) -> Ways:
     numbers = jnp.concatenate([walls.margins, numbers])
     old = jnp.append(walls.some, jnp.zeros(room, bool))
     reach = _reaches(normals, end)
-    foot = _found(frame, end, normals, numbers, old, reach)
+    pulling = _pulling(end, asked.at[numbers].max(old))
+    foot = _found(frame, end, pulling, normals, numbers, old, reach)
     return Ways(numbers, old, ~frame.sighted[numbers] & ~old, reach, foot)
 
 
@@ -106,7 +110,15 @@ def _reaches(normals, end: End) -> Float[Array, " some"]:
     return jax.vmap(lambda row: reach_of(row, end.size))(normals)
 
 
-def _found(frame: Frame, end: End, normals, numbers, old, reach) -> Foot:
+def _pulling(end: End, some: Bool[Array, " margins"]) -> Pulling:
+    """These margins: those with the largest weights, if they are many."""
+    dual, numbers = jax.lax.top_k(jnp.where(some, end.dual, 0.0), min(MOST, some.size))
+    return Pulling(numbers.astype(int), dual)
+
+
+def _found(
+    frame: Frame, end: End, pulling: Pulling, normals, numbers, old, reach
+) -> Foot:
     """Where the walls are, looked at from ever nearer.
 
     Those that held are near where they were; those that are new are seen from the end,
@@ -119,9 +131,17 @@ def _found(frame: Frame, end: End, normals, numbers, old, reach) -> Foot:
         cosine = jnp.sum(directions * normals, axis=1)
         cosine = jnp.where(cosine > 0, cosine, 1.0)
         beyond = near_of(frame) * _reaches(normals, end)
-        return jax.vmap(lambda *a: foot_of(frame.field, end.point, *a))(
-            numbers, directions, place / cosine, behind / cosine, beyond
+        # With nothing to compare with, each margin by itself.
+        whole = jnp.isfinite(behind)[:, None] | (
+            numbers[:, None] == pulling.numbers[None]
         )
+        dual = jnp.where(whole, pulling.dual[None], 0.0)
+
+        def one(dual, *line):
+            there = Pulling(pulling.numbers, dual)
+            return foot_of(frame.field, end.point, there, *line)
+
+        return jax.vmap(one)(dual, directions, place / cosine, behind / cosine, beyond)
 
     def again(foot, given):
         share, ahead, anew = given
@@ -138,7 +158,7 @@ def _found(frame: Frame, end: End, normals, numbers, old, reach) -> Foot:
         told = jax.tree.map(chosen, new, foot)
         return told._replace(hidden=new.hidden | foot.hidden), ()
 
-    none = jnp.zeros(len(numbers))
+    none = jnp.zeros(len(normals))
     start = Foot(none + jnp.inf, none, none, old & False, old & False, normals, none)
     looks = [(1.0, 0.0, 0.0), (BACK / NEAR, 1.0, 0.0)]
     looks += [(share, 0.0, 1.0) for share in SHARES]

@@ -50,6 +50,7 @@ ROOMS: tuple[str, ...] = (
         "_framing",
         "_foot",
         "_ways",
+        "_holding",
         "_clock",
         "_log_time",
         "_places",
