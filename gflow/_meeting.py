@@ -17,12 +17,11 @@ from ._arrival import Arrival
 from ._field import two_norm
 from ._frame import Frame
 from ._holding import BEHIND, Held, holding, pull_at, solved
-from ._jacobian import Slopes, jacobian_of
 from ._passages import passages
 from ._steps import QUARTERS
 from ._types import Scalar
 from ._walls import Walls, without
-from ._ways import BACK, End, Ways, near_of, ways_of
+from ._ways import BACK, End, Ways, bends, near_of, ways_of
 
 
 HEAVY, FLAT = 1e-3, 1e-6
@@ -35,12 +34,6 @@ tolerance: of the way that the others go meanwhile."""
 
 AIM = 0.3
 """How far beyond a wall a repeated step is to end, as a share of how far it may."""
-
-FEW = 400
-"""With so few weights a unit is put back such that margins which count hardly move."""
-
-STIFFNESS = 1e10
-"""How much they resist, against weights."""
 
 RAISED = 1e-3
 """By so much the loss may be raised; its logarithm, or this share of it."""
@@ -108,9 +101,14 @@ def meet(
     size = jnp.where(size > 0, size, jnp.max(size))  # those of size zero stay so
     end = End(point, probe, margins, dual, unit, size)
     finite = jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(dual))
+    bent = jax.lax.cond(
+        finite & jnp.any(asked),
+        lambda: bends(frame, end, asked),
+        lambda: (jnp.zeros_like(walls.normals), jnp.zeros_like(walls.margins)),
+    )
     return jax.lax.cond(
-        finite & (jnp.any(asked) | jnp.any(walls.some)),
-        lambda: _met(frame, length, points, log_radius, there, end, asked),
+        finite & (jnp.any(bent[0] != 0) | jnp.any(walls.some)),
+        lambda: _met(frame, length, points, log_radius, there, end, asked, bent),
         lambda: none,
     )
 
@@ -123,10 +121,12 @@ def _quarters(frame: Frame, length, coordinates) -> Float[Array, "5 weights"]:
     return points / jnp.sqrt(jnp.sum(points**2, axis=1, keepdims=True))
 
 
-def _met(frame: Frame, length, points, log_radius, there, end: End, asked) -> Met:
+def _met(
+    frame: Frame, length, points, log_radius, there: Arrival, end: End, asked, bent
+) -> Met:
     """The same where there may be some."""
     field, room = frame.field, len(frame.walls.normals)
-    ways = ways_of(frame, end, asked)
+    ways = ways_of(frame, end, asked, *bent)
     hold = holding(frame, end, ways)
     foot, reach, pulled_in = ways.foot, ways.reach, hold.found & ~ways.foot.opposes
     speed = length * jnp.exp(-frame.log_speed(frame.start))
@@ -140,7 +140,7 @@ def _met(frame: Frame, length, points, log_radius, there, end: End, asked) -> Me
     error = jnp.where(hold.found & ~late, back / frame.rtol / reach, 0.0)
     lost = ways.old & ~jnp.isfinite(foot.at) & ~foot.hidden
     error = jnp.max(jnp.where(lost, jnp.inf, error)) + missed / frame.rtol
-    point = end.point + turn + _gently(frame, end, hold, way)
+    point = end.point + turn + solved(hold.gram, way, hold.found) @ hold.normals
     if field.polar:
         point = point / two_norm(point)
     raised = _raised(frame, log_radius, field.margins(point))
@@ -159,21 +159,6 @@ def _met(frame: Frame, length, points, log_radius, there, end: End, asked) -> Me
     known = jnp.zeros_like(asked).at[ways.numbers].max(hold.found | hold.again)
     share = _share_before(frame, points - end.point[None], ways, late)
     return Met(there, walls, error, share, jnp.min(soon) * length / speed, known)
-
-
-def _gently(frame: Frame, end: End, hold: Held, way) -> Float[Array, " weights"]:
-    """A motion with these components along the normals, that moves as little as can be.
-
-    And the margins that count least of all: late they hold weights stiffly.
-    """
-    normals, (_, jacobian) = hold.normals, jacobian_of(frame.field, end.point)
-    if isinstance(jacobian, Slopes) or end.point.size > FEW:
-        return solved(hold.gram, way, hold.found) @ normals
-    counts = jnp.where(frame.seen, end.dual, 0.0)
-    answer = jacobian.T @ (counts[:, None] * jacobian)
-    stiff = STIFFNESS * answer / jnp.maximum(jnp.trace(answer), 1e-300)
-    moves = jnp.linalg.solve(jnp.eye(end.point.size) + stiff, normals.T).T
-    return solved(normals @ moves.T, way, hold.found) @ moves
 
 
 def _raised(frame: Frame, log_radius, margins) -> Bool[Array, ""]:

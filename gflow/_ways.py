@@ -21,7 +21,7 @@ BACK = 0.5
 """How far a wall that holds is looked for, in units of the tolerance; and how far a
 unit is put back to one at most."""
 
-SHARES = 1.0, 0.3, 0.1, 0.03, 0.01
+SHARES = 1.0, 0.1, 0.01
 """How near to a wall its normal is taken, in turn, against what is near."""
 
 MOST = 64
@@ -74,21 +74,24 @@ def near_of(frame: Frame) -> Scalar:
     return jnp.maximum(NEAR * frame.rtol, LEAST_NEAR)
 
 
-def ways_of(frame: Frame, end: End, asked: Bool[Array, " margins"]) -> Ways:
+def ways_of(
+    frame: Frame,
+    end: End,
+    asked: Bool[Array, " margins"],
+    rows: Float[Array, "walls weights"],
+    numbers: Int[Array, " walls"],
+) -> Ways:
     """The walls that may be met, those that held the start of the step first.
 
     Args:
         frame: Of the step.
         end: Its end.
         asked: The margins that may have a new one.
+        rows: Directions of those, and the numbers of their margins: see `bends`.
+        numbers: These.
     """
     field, walls = frame.field, frame.walls
     room = len(walls.normals)
-    rows, numbers = jax.lax.cond(
-        jnp.any(asked),
-        lambda: _bends(frame, end, asked),
-        lambda: (jnp.zeros_like(walls.normals), jnp.zeros_like(walls.margins)),
-    )
 
     def normal(row, number):
         """Where all that a margin bends by is one kink."""
@@ -178,7 +181,9 @@ def _apart(normals, old) -> Float[Array, "some weights"]:
     return jnp.where(sizes > SAME, found / jnp.where(sizes > 0, sizes, 1.0), 0.0)
 
 
-def _bends(frame: Frame, end: End, asked):
+def bends(
+    frame: Frame, end: End, asked: Bool[Array, " margins"]
+) -> tuple[Float[Array, "walls weights"], Int[Array, " walls"]]:
     """How units see margins that bend near the end, as directions; their numbers.
 
     At most as many as there may be walls: the nearest.
