@@ -87,8 +87,8 @@ def ways_of(
         frame: Of the step.
         end: Its end.
         asked: The margins that may have a new one.
-        rows: Directions of those, and the numbers of their margins: see `bends`.
-        numbers: These.
+        rows: Directions in which units see those: see `bends`.
+        numbers: Of the margin of each.
     """
     field, walls = frame.field, frame.walls
     room = len(walls.normals)
