@@ -132,18 +132,16 @@ def foot_of(
 
 def _looked(field: Field, point, pulling, direction, place):
     """The slope of what pulls along a line, two more derivatives, and its gradient."""
+    total, one = pulling.total(field), jnp.ones(())
 
-    def slope(point):
-        return jax.jvp(pulling.total(field), (point,), (direction,))[1]
+    def gradient(length):
+        return jax.grad(total)(point + length * direction)
 
-    def along(length):
-        return slope(point + length * direction)
+    def bent(length):
+        return jax.jvp(gradient, (length,), (one,))
 
-    def bend(length):
-        return jax.jvp(along, (length,), (jnp.ones(()),))[1]
-
-    second, third = jax.jvp(bend, (place,), (jnp.ones(()),))
-    return along(place), second, third, jax.grad(slope)(point + place * direction)
+    (pull, bend), (_, third) = jax.jvp(bent, (place,), (one,))
+    return pull @ direction, bend @ direction, third @ direction, bend
 
 
 def reach_of(
