@@ -126,8 +126,13 @@ def test_rivals_that_pull_both_ways_pull_as_their_sum(zeros):
 CONSTANTS = [
     [(_ways, "NEAR", 0.03), (_holding, "BEHIND", 3e-3), (_walls, "WALLS", 5)],
     [(_ways, "BACK", 0.4), (_meeting, "HEAVY", 3e-3), (_meeting, "AHEAD", 0.01)],
-    [(_ways, "SAME", 3e-3), (_meeting, "AIM", 0.5), (_meeting, "FLAT", 1e-7)],
-    [(_ways, "SHARES", (0.5, 0.05)), (_meeting, "HALF", 0.3)],
+    [
+        (_ways, "SHARES", (0.5, 0.05)),
+        (_meeting, "HALF", 0.3),
+        (_ways, "SAME", 3e-3),
+        (_meeting, "AIM", 0.5),
+        (_meeting, "FLAT", 1e-7),
+    ],
 ]
 
 
