@@ -65,7 +65,6 @@ class Foot(NamedTuple):
         hidden: Whether what else they do may hide it.
         opposes: Whether they pull back, the more the further.
         normal: $\nabla u$, of norm one.
-        cosine: Of the angle between that and the line.
     """
 
     at: Scalar
@@ -74,7 +73,6 @@ class Foot(NamedTuple):
     hidden: Bool[Array, ""]
     opposes: Bool[Array, ""]
     normal: Float[Array, " weights"]
-    cosine: Scalar
 
 
 def foot_of(
@@ -126,7 +124,6 @@ def foot_of(
         hidden=~sees & ((here[0] != 0) | (there[0] != 0)),
         opposes=sees & (second < 0),
         normal=jnp.where(sees, normal, direction),
-        cosine=cosine,
     )
 
 

@@ -107,17 +107,23 @@ def _alike(normals, numbers) -> Bool[Array, "some some"]:
 def _pushed(gram, along, some):
     """Which walls are pushed at, and with what; the others are left one by one."""
 
-    def again(held):
-        force = jnp.where(held, solved(gram, along, held), jnp.inf)
-        return held.at[jnp.argmin(force)].set(False)
+    def unfinished(loop):
+        held, force, first = loop
+        return first | jnp.any(held & (force <= 0))
 
-    held = jax.lax.while_loop(
-        lambda held: jnp.any(held & (solved(gram, along, held) <= 0)), again, some
-    )
-    return held, solved(gram, along, held)
+    def again(loop):
+        held, force, first = loop
+        least = jnp.argmin(jnp.where(held, force, jnp.inf))
+        held = held & (first | (jnp.arange(len(held)) != least))
+        return held, solved(gram, along, held), jnp.asarray(False)
+
+    start = some, along, jnp.asarray(True)
+    held, force, _ = jax.lax.while_loop(unfinished, again, start)
+    return held, force
 
 
 def solved(gram, right, some) -> Float[Array, " some"]:
     """The shares of some directions whose sum has these components along them."""
     matrix = jnp.where(some[:, None] & some[None], gram, jnp.eye(len(some)))
-    return jnp.linalg.solve(matrix, jnp.where(some, right, 0.0))
+    factor = jnp.linalg.cholesky(matrix, symmetrize_input=False)
+    return jax.scipy.linalg.cho_solve((factor, True), jnp.where(some, right, 0.0))

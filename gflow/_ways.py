@@ -162,7 +162,7 @@ def _found(
         return told._replace(hidden=new.hidden | foot.hidden), ()
 
     none = jnp.zeros(len(normals))
-    start = Foot(none + jnp.inf, none, none, old & False, old & False, normals, none)
+    start = Foot(none + jnp.inf, none, none, old & False, old & False, normals)
     looks = [(1.0, 0.0, 0.0), (BACK / NEAR, 1.0, 0.0)]
     looks += [(share, 0.0, 1.0) for share in SHARES]
     return jax.lax.scan(again, start, jnp.asarray(looks))[0]
