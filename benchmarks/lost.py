@@ -1,10 +1,10 @@
 """Do flows that lose samples go on?
 
-Networks 3-3-3-1 of squared ReLUs on six points with labels at random, which they cannot
-all fit: units are held where they would see a lost sample again. Each runs to R = 1e87 or
-for 1,500 attempts. Where it gets there, the loss is log(k ln 2 / n) for k lost samples of
-n, or far below for none; and no gradient flow raises its loss. Prints JSON lines, one a
-network, and a summary. Rows in `benchmarks/rows/lost.jsonl`.
+Networks 3-3-3-1 of squared ReLUs on six points with labels at random, which they
+cannot all fit: units are held where they would see a lost sample again. Each runs to
+R = 1e87 or for 1,500 attempts. Where it gets there, the loss is log(k ln 2 / n) for k
+lost samples of n, or far below for none; and no gradient flow raises its loss. Prints
+JSON lines, one a network, and a summary. Rows in `benchmarks/rows/lost.jsonl`.
 
     python -m benchmarks.lost
 """
