@@ -53,9 +53,9 @@ RUNNING = 0
 UNDERFLOW, RESTING, VANISHING = range(len(LEVELS) + 1, len(LEVELS) + 4)
 """Ways to stop beside `LEVELS`, which are 1, 2, ..."""
 
-LANDING, KINKED, STUCK = range(VANISHING + 1, VANISHING + 4)
-"""Ways to go on: less far, and with gates to be decided at the end of a step, or at
-its start."""
+LANDING, KINKED, STUCK, WALLED = range(VANISHING + 1, VANISHING + 5)
+"""Ways to go on: less far; with gates to be decided at the end of a step, or at its
+start; and with room for walls."""
 
 
 def attempt(
@@ -95,6 +95,10 @@ def attempt(
         cut = (keep & (passed.share < 1)) | passed.stuck
         new = _choose(cut, _cut(carry, new, passed, trial.length * trial.clock), new)
         far, kept = far & ~cut, kept & ~cut
+    if field.walled and len(carry.walls.normals) == 0:
+        wanted = keep & trial.met.wanted
+        again = eqx.tree_at(lambda c: c.status, carry, jnp.full((), WALLED))
+        new, far, kept = _choose(wanted, again, new), far & ~wanted, kept & ~wanted
     return _choose(far, shorter, new), step, kept
 
 

@@ -40,7 +40,7 @@ from ._until import SaveAt, Until
 from .clocks import AbstractClock
 
 
-FORMAT = 12
+FORMAT = 13
 """Raised when a run is made of other parts, and older files can no longer go on."""
 
 SAME = 1e-9

@@ -55,24 +55,8 @@ class SolveError(RuntimeError):
 
 def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Trajectory:
     """Run chunks until the flow reaches its end, fails, or is interrupted."""
-    control = controller(run.rtol)
-    tolerances = tolerance(run.rtol, run.atol)
-    size = 8 * (5 * (run.start.point.size) + run.start.weights.size)
-    size += run.carry.gates.on.size // 8
-    capacity = int(np.clip(CHUNK_BYTES / size, 1, CHUNK_STEPS))
-
-    def advance(steps: int, attempts: int):
-        return jax.block_until_ready(
-            compiled(_loop.advance)(
-                run.field, run.solver, control, tolerances, Levels(run.levels),
-                beside(run.carry, run.field.flow.x), np.int64(steps),
-                np.int64(attempts), capacity,
-            )
-        )  # fmt: skip
-
-    began = time.perf_counter()
-    advance(0, 0)  # compiles, and does nothing
-    run.compile_seconds += time.perf_counter() - began
+    advance, capacity = _chunks_of(run)
+    _compile(run, advance)
     chunk = min(8, capacity)
     saved, wait = time.monotonic(), FIRST_CHECKPOINT_SECONDS
     early = None
@@ -81,6 +65,9 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
             left = run.max_steps - run.attempts()
             if int(run.carry.status) == _attempt.LANDING:
                 run.land()
+            if int(run.carry.status) == _attempt.WALLED:
+                run.make_room()
+                _compile(run, advance)
             early = _reason_to_stop(run, left, is_interrupted())
             if early is not None or int(run.carry.status) != _attempt.RUNNING:
                 break
@@ -114,6 +101,33 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     if throw and curve.result not in (RESULTS.successful, RESULTS.interrupted):
         raise SolveError(message, curve)
     return curve
+
+
+def _chunks_of(run: Run) -> tuple[Callable, int]:
+    """The loop over steps of a run, and how many of them a chunk has at most."""
+    control = controller(run.rtol)
+    tolerances = tolerance(run.rtol, run.atol)
+    size = 8 * (5 * (run.start.point.size) + run.start.weights.size)
+    size += run.carry.gates.on.size // 8
+    capacity = int(np.clip(CHUNK_BYTES / size, 1, CHUNK_STEPS))
+
+    def advance(steps: int, attempts: int):
+        return jax.block_until_ready(
+            compiled(_loop.advance)(
+                run.field, run.solver, control, tolerances, Levels(run.levels),
+                beside(run.carry, run.field.flow.x), np.int64(steps),
+                np.int64(attempts), capacity,
+            )
+        )  # fmt: skip
+
+    return advance, capacity
+
+
+def _compile(run: Run, advance: Callable) -> None:
+    """Compile the loop, as its carry is now: of no steps, it does nothing."""
+    began = time.perf_counter()
+    advance(0, 0)
+    run.compile_seconds += time.perf_counter() - began
 
 
 def _is_passed(run: Run, steps: Steps) -> bool:

@@ -53,7 +53,6 @@ class Frame(eqx.Module):
         power: $k - 2$.
         rest: The weights that stand still.
         walls: Those that hold units.
-        basis: Orthonormal directions that these leave out.
         pulled: What the samples pull at the unit of each weight, one by one.
         floor: What errors of that unit are relative to, at least.
         weight: The root of the share of each weight in the error, over its size.
@@ -79,7 +78,6 @@ class Frame(eqx.Module):
     power: Scalar
     rest: Bool[Array, " weights"]
     walls: Walls
-    basis: Float[Array, "walls weights"]
     pulled: Float[Array, " weights"]
     floor: Float[Array, " weights"]
     weight: Float[Array, " weights"]
@@ -131,7 +129,9 @@ class Frame(eqx.Module):
         return margins, self._motion(point, pullback, dual)
 
     def _motion(self, point, pullback, dual) -> Float[Array, " weights"]:
-        pull = projector(self.field, point)(without(self.basis, pullback(dual)[0]))
+        pull = projector(self.field, point)(
+            without(self.walls.basis, pullback(dual)[0])
+        )
         gradient = self.field.norm.direction(pull)
         motion = gradient * jnp.exp(-self.log_speed(point))
         return jnp.where(self.rest, 0.0, motion)
@@ -143,14 +143,14 @@ class Frame(eqx.Module):
     ) -> Float[Array, "some weights"]:
         """Derivatives of margins at a point, in what may move."""
         rest = jnp.broadcast_to(self.rest, rows.shape)
-        rows = projector(self.field, point)(without(self.basis, rows))
+        rows = projector(self.field, point)(without(self.walls.basis, rows))
         return jnp.where(rest, 0.0, rows)
 
     def free_pull(
         self, pullback: Callable, dual: Float[Array, " margins"]
     ) -> Float[Array, " weights"]:
         """What dual weights pull at the start, at what may move."""
-        pull = without(self.basis, pullback(dual)[0])
+        pull = without(self.walls.basis, pullback(dual)[0])
         pull = projector(self.field, self.start)(pull)
         return jnp.where(self.rest, 0.0, pull)
 

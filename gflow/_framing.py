@@ -81,7 +81,7 @@ def make_frame(
     """The frame of a step of about this length."""
     start = _seen(field, point, log_radius, dual, gradient, length)
     sizes = _Sizes(*field.units.assign(point), two_norm(point))
-    project, basis = projector(field, point), walls.basis()
+    project, basis = projector(field, point), walls.basis
 
     def free(rows):
         return jnp.abs(project(without(basis, rows)))
@@ -118,7 +118,7 @@ def make_frame(
         seen=start.seen, lost=start.lost, length=start.length, margins=start.margins,
         jacobian=start.jacobian, gradient=gradient, unit=sizes.unit,
         size=jnp.where(sizes.size > 0, sizes.size, 1.0), rate=pace.rate, growth=growth,
-        share=pace.share, power=pace.power, rest=rest, walls=walls, basis=basis,
+        share=pace.share, power=pace.power, rest=rest, walls=walls,
         pulled=pulled, floor=floor, weight=1 / (moved * jnp.sqrt(count)), rtol=rtol,
     )  # fmt: skip
 

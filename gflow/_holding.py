@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ._frame import Frame
-from ._walls import orthonormal
+from ._walls import orthonormal, solved
 from ._ways import SAME, End, Ways, near_of
 
 
@@ -120,10 +120,3 @@ def _pushed(gram, along, some):
     start = some, along, jnp.asarray(True)
     held, force, _ = jax.lax.while_loop(unfinished, again, start)
     return held, force
-
-
-def solved(gram, right, some) -> Float[Array, " some"]:
-    """The shares of some directions whose sum has these components along them."""
-    matrix = jnp.where(some[:, None] & some[None], gram, jnp.eye(len(some)))
-    factor = jnp.linalg.cholesky(matrix, symmetrize_input=False)
-    return jax.scipy.linalg.cho_solve((factor, True), jnp.where(some, right, 0.0))

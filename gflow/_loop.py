@@ -78,7 +78,7 @@ def begin(
         gradients=zero + 3,
         status=none + RUNNING,
         gates=field.gates,
-        walls=no_walls(field, point.size),
+        walls=no_walls(point.size),
         asked=jnp.zeros_like(field.gates.on),
         passed=none,
         reached=none,

@@ -16,12 +16,12 @@ from . import _log_time
 from ._arrival import Arrival
 from ._field import two_norm
 from ._frame import Frame
-from ._holding import BEHIND, Held, holding, pull_at, solved
+from ._holding import BEHIND, Held, holding, pull_at
 from ._passages import passages
 from ._steps import QUARTERS
 from ._types import Scalar
-from ._walls import Walls, without
-from ._ways import BACK, End, Ways, bends, near_of, ways_of
+from ._walls import Walls, orthonormal, solved, without
+from ._ways import BACK, End, Ways, any_bends, bends, near_of, ways_of
 
 
 HEAVY, FLAT = 1e-3, 1e-6
@@ -52,6 +52,7 @@ class Met(NamedTuple):
         share: The share of the step until it meets a new one; else one.
         longest: How long the next step may be at most, in the clock of this.
         known: The margins whose pulls on the step the walls stand for.
+        wanted: Whether to look for walls, for which there is no room.
     """
 
     there: Arrival
@@ -60,6 +61,7 @@ class Met(NamedTuple):
     share: Scalar
     longest: Scalar
     known: Bool[Array, " margins"]
+    wanted: Bool[Array, ""]
 
 
 def meet(
@@ -80,8 +82,9 @@ def meet(
     """
     field, walls, margins = frame.field, frame.walls, there.margins
     zero, far = jnp.zeros(()), jnp.asarray(jnp.inf)
-    none = Met(there, walls, zero, zero + 1, far, jnp.zeros_like(frame.seen))
-    if len(walls.normals) == 0:
+    no = jnp.zeros((), bool)
+    none = Met(there, walls, zero, zero + 1, far, jnp.zeros_like(frame.seen), no)
+    if not field.walled:
         return none
     raised = _raised(frame, log_radius, margins)
     none = none._replace(error=jnp.where(raised, jnp.inf, 0.0))
@@ -96,11 +99,13 @@ def meet(
         lambda: jnp.zeros((len(points), margins.size), bool),
     )
     asked = heavy & (frame.sighted | jnp.any(met, axis=0))
+    finite = jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(dual))
     probe = points[-1 - jnp.argmax(jnp.any(met & blind[None], axis=1)[::-1])]
     unit, size = field.units.assign(point)
     size = jnp.where(size > 0, size, jnp.max(size))  # those of size zero stay so
     end = End(point, probe, margins, dual, unit, size)
-    finite = jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(dual))
+    if len(walls.normals) == 0:
+        return none._replace(wanted=finite & any_bends(frame, end, asked))
     bent = jax.lax.cond(
         finite & jnp.any(asked),
         lambda: bends(frame, end, asked),
@@ -147,10 +152,12 @@ def _met(
     error = jnp.where(raised, jnp.inf, error)
     chosen = jnp.argsort(~hold.held)[:room]  # the first of them
     normals = jnp.where(hold.held[chosen][:, None], hold.normals[chosen], 0.0)
-    walls = Walls(normals, ways.numbers[chosen])
+    walls = Walls(normals, ways.numbers[chosen], orthonormal(normals))
     # What is known of the motion from positions stays.
-    gradient = hold.pull + there.gradient - without(frame.basis, pull_at(frame, end))
-    gradient = without(walls.basis(), gradient)
+    gradient = (
+        hold.pull + there.gradient - without(frame.walls.basis, pull_at(frame, end))
+    )
+    gradient = without(walls.basis, gradient)
     whole = two_norm(there.point) if field.polar else 1.0
     margins = field.margins(point)
     there = Arrival(point * whole, there.dual, gradient, margins, there.awake)
@@ -158,7 +165,8 @@ def _met(
     soon = jnp.where(pulled_in, ahead / jnp.maximum(fast, 1e-300), jnp.inf)
     known = jnp.zeros_like(asked).at[ways.numbers].max(hold.found | hold.again)
     share = _share_before(frame, points - end.point[None], ways, late)
-    return Met(there, walls, error, share, jnp.min(soon) * length / speed, known)
+    longest = jnp.min(soon) * length / speed
+    return Met(there, walls, error, share, longest, known, jnp.zeros((), bool))
 
 
 def _raised(frame: Frame, log_radius, margins) -> Bool[Array, ""]:

@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ._attempt import RUNNING
-from ._carry import Carry
+from ._carry import Carry, strong
 from ._field import Field
 from ._observables import Observables
 from ._steps import Sample, Steps
 from ._until import SaveAt, Until
+from ._walls import with_room
 
 
 @dataclasses.dataclass
@@ -97,10 +98,20 @@ class Run:
         """The steps tried so far."""
         return int(self.carry.accepted) + int(self.carry.rejected)
 
-    def land(self) -> None:
-        """Go on with the shorter step that the loop has chosen."""
+    def go_on(self) -> None:
+        """Leave the reason that the loop has stopped for."""
         running = jnp.full((), RUNNING, int)  # strong: else it recompiles
         self.carry = eqx.tree_at(lambda c: c.status, self.carry, running)
+
+    def make_room(self) -> None:
+        """Go on with room for walls."""
+        self.go_on()
+        walls = strong(with_room(self.carry.point.size))
+        self.carry = eqx.tree_at(lambda c: c.walls, self.carry, walls)
+
+    def land(self) -> None:
+        """Go on with the shorter step that the loop has chosen."""
+        self.go_on()
         if self.ahead is None:
             self.ahead = dataclasses.replace(
                 self,

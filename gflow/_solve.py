@@ -5,13 +5,11 @@ import time
 from pathlib import Path
 
 import diffrax as dfx
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from . import _attempt, _checkpoint, _loop, _tree
+from . import _checkpoint, _loop, _tree
 from ._budget import check_memory
 from ._carry import controller, tolerance
 from ._checks import require_concrete
@@ -198,8 +196,7 @@ def _prolong(run: Run, until: Until) -> None:
         now = jax.tree.map(lambda a: a[-1], join(run.start, run.steps[-1]))
     _ahead(until, run.degree, now)
     run.until = until
-    running = jnp.full((), _attempt.RUNNING, int)  # strong: else it recompiles
-    run.carry = eqx.tree_at(lambda c: c.status, run.carry, running)
+    run.go_on()
 
 
 def _new_file(path: Path) -> Path:

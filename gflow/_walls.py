@@ -13,8 +13,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._field import Field
-
 
 WALLS = 8
 """How many there may be at once."""
@@ -30,25 +28,28 @@ class Walls(eqx.Module):
         normals: $\nabla u$ of each, of norm one, toward the side that sees its sample;
             zeros for none.
         margins: The numbers of the margins that bend there.
+        basis: Orthonormal directions that nothing moves along; zeros where fewer.
     """
 
     normals: Float[Array, "walls weights"]
     margins: Int[Array, " walls"]
+    basis: Float[Array, "walls weights"]
 
     @property
     def some(self) -> Bool[Array, " walls"]:
         """Which of them there are."""
         return jnp.any(self.normals != 0, axis=1)
 
-    def basis(self) -> Float[Array, "walls weights"]:
-        """Orthonormal directions that nothing moves along; zeros where fewer."""
-        return orthonormal(self.normals)
+
+def no_walls(weights: int, room: int = 0) -> Walls:
+    """None, and room for so many."""
+    nowhere = jnp.zeros((room, weights))
+    return Walls(nowhere, jnp.zeros(room, int), nowhere)
 
 
-def no_walls(field: Field, weights: int) -> Walls:
-    """None, and room for those that a flow may meet."""
-    room = min(WALLS, weights) if field.walled else 0
-    return Walls(jnp.zeros((room, weights)), jnp.zeros(room, int))
+def with_room(weights: int) -> Walls:
+    """None, and room for those that a flow may meet, which takes time to compile."""
+    return no_walls(weights, min(WALLS, weights))
 
 
 def without(
@@ -74,3 +75,15 @@ def orthonormal(rows: Float[Array, "some weights"]) -> Float[Array, "some weight
         return basis.at[number].set(row), ()
 
     return jax.lax.scan(add, jnp.zeros_like(rows), (rows, jnp.arange(len(rows))))[0]
+
+
+def solved(
+    gram: Float[Array, "some some"],
+    right: Float[Array, "some *columns"],
+    some: Bool[Array, " some"],
+) -> Float[Array, "some *columns"]:
+    """The shares of some directions whose sum has these components along them."""
+    matrix = jnp.where(some[:, None] & some[None], gram, jnp.eye(len(some)))
+    factor = jnp.linalg.cholesky(matrix, symmetrize_input=False)
+    right = jnp.where(some.reshape(-1, *[1] * (right.ndim - 1)), right, 0.0)
+    return jax.scipy.linalg.cho_solve((factor, True), right)

@@ -11,6 +11,7 @@ from ._foot import Foot, Pulling, foot_of, reach_of
 from ._frame import Frame
 from ._jacobian import by_rows, jacobian_of, rows_at
 from ._types import Scalar
+from ._walls import solved
 
 
 NEAR, LEAST_NEAR = 0.1, 1e-12
@@ -174,11 +175,25 @@ def _apart(normals, old) -> Float[Array, "some weights"]:
     So that another kink of the same sample is not seen beside it.
     """
     some = jnp.where(old[:, None], normals, 0.0)
-    gram = jnp.where(old[:, None] & old[None], some @ some.T, jnp.eye(len(old)))
-    dual = jnp.linalg.solve(gram, some)
+    dual = solved(some @ some.T, some, old)
     found = jnp.where(old[:, None], dual, normals - (normals @ some.T) @ dual)
     sizes = jnp.sqrt(jnp.sum(found**2, axis=1, keepdims=True))
     return jnp.where(sizes > SAME, found / jnp.where(sizes > 0, sizes, 1.0), 0.0)
+
+
+def any_bends(
+    frame: Frame, end: End, asked: Bool[Array, " margins"]
+) -> Bool[Array, ""]:
+    """Whether some unit sees a margin that bends near the end."""
+
+    def look(*rows):
+        return (), jnp.sum(_scores(frame, end, *rows))
+
+    def some():
+        _, jacobian = jacobian_of(frame.field, end.probe)
+        return by_rows(jacobian, look, asked, ~frame.sighted)[1] > 0
+
+    return jax.lax.cond(jnp.any(asked), some, lambda: jnp.zeros((), bool))
 
 
 def bends(
@@ -188,33 +203,14 @@ def bends(
 
     At most as many as there may be walls: the nearest.
     """
-    field, units, unit = frame.field, frame.field.units, end.unit
-    room = len(frame.walls.normals)
-    first = jax.ops.segment_min(jnp.arange(unit.size), unit, units.count)
-    firsts = jnp.arange(unit.size) == first[unit]
+    room, unit = len(frame.walls.normals), end.unit
 
-    def look(rows, numbers, asked, blind):
-        def some():
-            norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
-            toward = rows / jnp.where(norms > 0, norms, 1.0)
-            bent = toward * field.curvature_each(end.probe, toward, numbers)
-            bent = jax.vmap(lambda row: units.totals(row, unit))(bent)
-            way = norms / jnp.where(bent != 0, jnp.abs(bent), jnp.inf)
-            near = blind[:, None] | (
-                (bent < 0) & (way <= near_of(frame) * end.size[None])
-            )
-            here = (norms > 0) & (bent != 0) & near & asked[:, None] & firsts[None]
-            score = jnp.where(here, 1 / (1 + way / end.size[None]), 0.0)
-            best, column = jax.vmap(lambda row: jax.lax.top_k(row, room))(score)
-            return best, column.astype(int)
+    def look(*rows):
+        score = _scores(frame, end, *rows)
+        best, column = jax.vmap(lambda row: jax.lax.top_k(row, room))(score)
+        return (best, column.astype(int)), ()
 
-        def none():
-            nothing = jnp.zeros((len(rows), room))
-            return nothing, nothing.astype(int)
-
-        return jax.lax.cond(jnp.any(asked), some, none), ()
-
-    _, jacobian = jacobian_of(field, end.probe)
+    _, jacobian = jacobian_of(frame.field, end.probe)
     (scores, columns), _ = by_rows(jacobian, look, asked, ~frame.sighted)
     best, index = jax.lax.top_k(jnp.ravel(scores), room)
     number, column = index // room, jnp.ravel(columns)[index]
@@ -224,3 +220,25 @@ def bends(
         sizes = jax.vmap(lambda row, norm=norm: norm(jnp.abs(row)))(rows)[:, None]
         rows = rows / jnp.where(sizes > 0, sizes, 1.0)
     return rows, number.astype(int)
+
+
+def _scores(
+    frame: Frame, end: End, rows, numbers, asked, blind
+) -> Float[Array, "some weights"]:
+    """How near margins bend, at the first weight of each unit; zero for not at all."""
+    units, unit = frame.field.units, end.unit
+    first = jax.ops.segment_min(jnp.arange(unit.size), unit, units.count)
+    firsts = jnp.arange(unit.size) == first[unit]
+
+    def some():
+        norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
+        toward = rows / jnp.where(norms > 0, norms, 1.0)
+        bent = toward * frame.field.curvature_each(end.probe, toward, numbers)
+        bent = jax.vmap(lambda row: units.totals(row, unit))(bent)
+        way = norms / jnp.where(bent != 0, jnp.abs(bent), jnp.inf)
+        reach = near_of(frame) * end.size[None]
+        near = blind[:, None] | ((bent < 0) & (way <= reach))
+        here = (norms > 0) & (bent != 0) & near & asked[:, None] & firsts[None]
+        return jnp.where(here, 1 / (1 + way / end.size[None]), 0.0)
+
+    return jax.lax.cond(jnp.any(asked), some, lambda: jnp.zeros_like(rows))

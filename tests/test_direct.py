@@ -50,7 +50,7 @@ def test_the_whole_matrix_is_the_derivative_of_the_stage(loss, eta):
     dual = field.dual_weights(field.margins(point), log_radius, jnp.asarray(True))
     _, gradient = field.negative_gradient(point, dual)
     eta = jnp.asarray(eta)
-    start = field, point, log_radius, dual, gradient, no_walls(field, point.size)
+    start = field, point, log_radius, dual, gradient, no_walls(point.size)
     frame = make_frame(*start, eta, 1e-6)
     flat = flat_model(frame, 1 + eta * frame.rate, eta)
     zero = jnp.zeros(())
@@ -160,7 +160,7 @@ def test_an_error_in_a_matrix_that_is_far_too_stiff_proves_nothing():
     dual = field.dual_weights(field.margins(point), log_radius, jnp.asarray(True))
     _, gradient = field.negative_gradient(point, dual)
     eta = jnp.asarray(50.0)
-    start = field, point, log_radius, dual, gradient, no_walls(field, point.size)
+    start = field, point, log_radius, dual, gradient, no_walls(point.size)
     frame = make_frame(*start, eta, 1e-6)
     whole = flat_model(frame, jnp.ones(point.size), eta).whole
     assert not whole.overstates(whole.follows)
@@ -192,6 +192,6 @@ def test_dual_weights_are_tame_as_far_as_errors_do_not_change_them(loss, size, t
     log_radius = jnp.asarray((math.log(size) - jnp.log(jnp.max(jnp.abs(margins)))) / 3)
     dual = field.dual_weights(margins, log_radius, jnp.asarray(True))
     _, gradient = field.negative_gradient(point, dual)
-    start = field, point, log_radius, dual, gradient, no_walls(field, point.size)
+    start = field, point, log_radius, dual, gradient, no_walls(point.size)
     frame = make_frame(*start, jnp.ones(()), 1e-6)
     assert bool(_direct.is_tame(frame)) == tame

@@ -31,7 +31,7 @@ TOTAL = 3.0
 def fixed_step(solver, field, point, log_radius, dual, gradient, length):
     """One step in its frame: a quarter of it, and all that the next begins with."""
     zero = jnp.zeros(())
-    start = field, point, log_radius, dual, gradient, no_walls(field, point.size)
+    start = field, point, log_radius, dual, gradient, no_walls(point.size)
     frame = make_frame(*start, length, RTOL)
     state = solver.init(TERM, zero, zero, point, frame)
     end, _, dense, state, result = solver.step(

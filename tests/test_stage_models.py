@@ -18,7 +18,7 @@ def model_and_frame(eta):
     point, log_radius = start_of(field, network)
     dual = jnp.full(20, 0.05)
     _, gradient = field.negative_gradient(point, dual)
-    start = field, point, log_radius, dual, gradient, no_walls(field, point.size)
+    start = field, point, log_radius, dual, gradient, no_walls(point.size)
     frame = make_frame(*start, eta, 1e-6)
     eta = jnp.asarray(eta)
     flat = flat_model(frame, 1 + eta * frame.rate, eta)

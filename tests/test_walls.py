@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 from curves import distance
-from gflow import _foot, _holding, _jacobian, _meeting, _walls, _ways
+from gflow import _foot, _holding, _jacobian, _loop, _meeting, _run, _walls, _ways
 from gflow._clock import choose_field
 from gflow._field import start_of
 from gflow._foot import Pulling, foot_of
@@ -121,6 +121,45 @@ def test_rivals_that_pull_both_ways_pull_as_their_sum(zeros):
     curve = solved(flow, network, rtol=1e-8, log_t=21.0)
     assert curve.result == gflow.RESULTS.successful
     assert apart(curve, by_radau(flow, network, 21.0)) <= 1e-4
+
+
+def refuse(run):
+    raise AssertionError("Room for walls was made.")
+
+
+def test_room_for_walls_is_made_where_some_are_met(monkeypatch):
+    """It takes time to compile, and at each step."""
+    flow, network, expected = late(50)
+    monkeypatch.setattr(_run.Run, "make_room", refuse)
+    x, y = gflow.data.digits((3, 8), samples=20)
+    easy = gflow.nn.MLP(64, (5,), power=2, key=jr.key(1))
+    curve = solved(gflow.GradientFlow(gflow.Logistic(), x, y), easy, log_t=LATE)
+    assert curve.result == gflow.RESULTS.successful
+    with pytest.raises(AssertionError, match="Room"):
+        solved(flow, network, log_t=LATE)
+    monkeypatch.undo()
+    monkeypatch.setattr(_loop, "no_walls", _walls.with_room)  # from the start
+    jax.clear_caches()
+    try:
+        curve = solved(flow, network, log_t=LATE)
+    finally:
+        jax.clear_caches()
+    assert apart(curve, expected) <= 1e-4
+
+
+def test_a_checkpoint_keeps_what_holds(tmp_path):
+    flow, network, _ = late(50)
+    until, path = gflow.Until(log_t=LATE), tmp_path / "walls"
+    whole = gflow.solve(flow, network, until=until, progress=False)
+    assert whole.stats["walls"] > 0
+    half = 3 * whole.stats["steps"] // 4
+    with pytest.raises(gflow.SolveError, match="max_steps"):
+        gflow.solve(
+            flow, network, until=until, max_steps=half, checkpoint=path, progress=False
+        )
+    later = gflow.resume(path, flow, network, max_steps=10**4, progress=False)
+    np.testing.assert_array_equal(later.log_t, whole.log_t)
+    np.testing.assert_array_equal(later.weights, whole.weights)
 
 
 CONSTANTS = [
