@@ -119,7 +119,11 @@ def _rates(frame: Frame, on, s: Scalar, point: Float[Array, " weights"]):
     log_radius = frame.log_radius_at(s) + jnp.log(whole)
     unit, gauge = (point / whole, log_radius) if field.polar else (point, jnp.zeros(()))
     margins = field.margins(unit)
-    log_slope, log_loss = field.log_slope_and_loss(margins, gauge, frame.seen)
+    # A step is blind to what nothing saw at its start, and so is its loss.
+    known = (
+        jnp.where(frame.sighted, margins, frame.margins) if field.walled else margins
+    )
+    log_slope, log_loss = field.log_slope_and_loss(known, gauge, frame.seen)
     log_growth = frame.log_growth(point)
     own_slope = -field.growth_power * log_radius
 

@@ -104,7 +104,9 @@ def _ending(frame: Frame, length, step: Steps, there: Arrival) -> Steps:
     """A step as it is kept, with this end."""
     end = jnp.exp(-frame.sigma * length) * there.point / two_norm(frame.start)
     nodes = jnp.asarray(step.nodes).at[-1].set(end)
-    return eqx.tree_at(lambda s: s.nodes, step, nodes)
+    log_radius, seen = jnp.asarray(step.log_radius), frame.seen
+    _, log_loss = frame.field.log_slope_and_loss(there.margins, log_radius, seen)
+    return eqx.tree_at(lambda s: (s.nodes, s.log_loss), step, (nodes, log_loss))
 
 
 def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:

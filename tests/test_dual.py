@@ -220,3 +220,41 @@ def test_free_weights_solve_their_linear_equation():
     expected = -(shift + 0.3 * gram @ q)
     np.testing.assert_allclose(q, expected, rtol=0, atol=1e-14)
     np.testing.assert_allclose(answer, response.T @ q, rtol=0, atol=1e-13)
+
+
+@given(seed=st.integers(0, 999), far=st.floats(1.0, 1e6))
+def test_a_sample_thrown_far_from_fitted_is_no_obstacle(seed, far):
+    """Its slope there says nothing of how its weight answers, which is stiff."""
+    flow, random = flow_of("logistic"), np.random.default_rng(seed)
+    sizes = 10 ** random.uniform(-6, 1, size=12)
+    sizes[0] = 1e4
+    root = sizes[:, None] * random.normal(size=(12, 30)) / 6
+    gram, guess = root @ root.T, np.full(12, 1 / 11)
+    guess[0] = 1e-3
+    shift = random.normal(size=12) - 0.3 * gram @ guess  # less what the guess moves
+    shift[0] -= far
+    q = solve(
+        flow, jnp.asarray(guess), jnp.asarray(shift), positive(gram), 1.0, SEEN,
+        0.3, jnp.asarray(1e-12),
+    )  # fmt: skip
+    residual, _ = residual_of(flow, q, gram, shift, 1.0)
+    assert np.ptp(residual[np.asarray(q) > 1e-12]) <= 1e-6
+
+
+@given(start=st.floats(-1e6, 1e6), log_way=st.floats(-12.0, 14.0))
+def test_slopes_toward_smaller_weights_are_those_in_the_mean(start, log_way):
+    loss, end = gflow.Logistic(), start + np.exp(log_way)
+    rise = -fall(start, end)
+    found = float(loss.slopes_toward(jnp.asarray([start]), jnp.asarray([rise]))[0][0])
+    low, high = (float(loss.weight_decay(jnp.asarray(z))) for z in (start, end))
+    assert low * (1 - 1e-9) <= found <= high * (1 + 1e-9)
+    mean = -rise / (end - start)
+    # What rounding leaves of the logarithm of a weight, and of its change.
+    lost = 1e-14 * (1 + max(-start, 0.0) + abs(end)) / (end - start)
+    assert abs(found - mean) <= (1e-6 + lost) * mean + 1e-15
+
+
+def fall(start, end):
+    """How much the logarithm of a logistic weight falls between two margins."""
+    start, end = mpmath.mpf(start), mpmath.mpf(end)
+    return float(mpmath.log1p(mpmath.exp(end)) - mpmath.log1p(mpmath.exp(start)))

@@ -96,7 +96,7 @@ def test_what_is_asked_for_must_fit():
 @pytest.mark.parametrize("clock", [gflow.clocks.LogTime(), gflow.clocks.Loss()])
 def test_points_are_kept_where_the_clock_stands_still(clock):
     # Past R = e^709 time has no next number, nor has a loss.
-    until = gflow.Until(log_margin_scale=2000.0)
+    until = gflow.Until(log_margin_scale=2e4)
     whole = solve(until=until, clock=clock)
     assert np.sum(whole.tau == whole.tau[-1]) > 8
     found = solve(until=until, clock=clock, memory=0.3 * COPIES * bytes_of(whole[:]))

@@ -21,6 +21,8 @@ from gflow._field import start_of
 from gflow._foot import Pulling, foot_of
 from hypothesis import assume, example, given, strategies as st
 
+from benchmarks import lost
+
 
 LATE = 13.0
 
@@ -91,6 +93,35 @@ def test_what_is_lost_stays_lost_and_all_else_is_fitted(seed):
     assert np.all(margins[~lost] > 1e-6)
     expected = np.log(np.sum(lost) * np.log(2) / len(margins))
     assert abs(float(curve.log_loss[-1]) - expected) <= 1e-9
+
+
+@pytest.mark.parametrize("seed", [14, 18])
+def test_the_loss_is_that_of_the_network(seed):
+    """Where units are put back the loss is another than just before."""
+    flow, network = lost.problem(seed)
+    curve = gflow.solve(
+        flow, network, until=gflow.Until(log_margin_scale=200.0), max_steps=1500,
+        throw=False, progress=False,
+    )  # fmt: skip
+    assert curve.log_t[-1] > 1e6
+    exact = [float(log_loss_of(flow, point.network)) for point in curve[::7]]
+    np.testing.assert_allclose(curve.log_loss[::7], exact, rtol=1e-12, atol=0)
+    inside = curve.refined(4).log_loss
+    assert np.max(np.diff(inside)) <= 1e-9  # no flow raises it
+
+
+log_loss_of = eqx.filter_jit(lambda flow, network: flow.log_loss(network))
+
+
+def test_a_unit_in_balance_is_stiff():
+    """Explicit steps would be as short as its balance is quick, for ever.
+
+    It is thrown to where it sees nothing, and back: no rate is seen at the ends.
+    """
+    flow, network = lost.problem(39)
+    curve = solved(flow, network, log_t=LATE)
+    assert curve.stats["steps"] + curve.stats["rejected"] <= 600  # of over 1,500
+    assert apart(curve, by_radau(flow, network, LATE)) <= 1e-4
 
 
 @pytest.mark.parametrize("seed", [60, 61])

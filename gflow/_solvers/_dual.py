@@ -113,7 +113,8 @@ def linear_weights(
     image = gram.times(q)
     margins = scale * (shift + eta * image)
     residual = jnp.where(seen, jnp.log(q) - goal_of(flow, margins, seen), 0.0)
-    slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
+    by_sample = margins.reshape(-1, flow.rivals), residual.reshape(-1, flow.rivals)
+    slopes, shares = flow.loss.slopes_toward(*by_sample)
 
     def steep(columns):
         if shares is None:

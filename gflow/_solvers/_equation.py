@@ -127,8 +127,9 @@ class Equation(eqx.Module):
 
     def slopes(self, guess: Guess, miss: Miss, large: bool) -> Slopes:
         """How the weights follow the margins, linearized."""
-        slopes, shares = self.flow.loss.weight_slopes(
-            miss.margins.reshape(-1, self.flow.rivals)
+        slopes, shares = self.flow.loss.slopes_toward(
+            miss.margins.reshape(-1, self.flow.rivals),
+            miss.residual.reshape(-1, self.flow.rivals),
         )
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
         mean = guess.q

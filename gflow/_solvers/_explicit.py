@@ -36,8 +36,9 @@ class ExplicitStep(NamedTuple):
         quarters: Those at its quarters.
         error: Of its end.
         slope: The velocity of the coordinates there.
-        stiffness: The length of the step times the largest rate that its end shows.
-        stiffest: The direction that it shows it in.
+        stiffness: The length of the step times the largest rate that its end shows,
+        at_start: and its start.
+        stiffest: The direction that its end shows it in.
     """
 
     end: Float[Array, " weights"]
@@ -45,6 +46,7 @@ class ExplicitStep(NamedTuple):
     error: Float[Array, " weights"]
     slope: Float[Array, " weights"]
     stiffness: Scalar
+    at_start: Scalar
     stiffest: Float[Array, " weights"]
 
 
@@ -68,6 +70,9 @@ def explicit_step(frame: Frame, length: Scalar) -> ExplicitStep:
     change = slopes[-1] - slopes[-2]
     apart = two_norm(weight * (end - before))
     rate = two_norm(weight * change) / jnp.where(apart > 0, apart, jnp.inf)
+    apart = nodes[1] * length * two_norm(frame.weight * slopes[0])
+    early = two_norm(frame.weight * (slopes[1] - slopes[0]))
+    early = early / jnp.where(apart > 0, apart, jnp.inf)
     inside = dfx.Tsit5.interpolation_cls(
         t0=jnp.zeros(()), t1=length, y0=start, y1=end, k=length * slopes
     )
@@ -78,5 +83,6 @@ def explicit_step(frame: Frame, length: Scalar) -> ExplicitStep:
         error=length * (jnp.asarray(_TABLEAU.b_error) @ slopes),
         slope=slopes[-1],
         stiffness=length * rate,
+        at_start=length * early,
         stiffest=change,
     )
