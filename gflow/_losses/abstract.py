@@ -56,25 +56,6 @@ class AbstractLoss(eqx.Module):
             `None` where it is diagonal.
         """
 
-    def slopes_toward(
-        self,
-        margins: Float[Array, "*samples rivals"],
-        rise: Float[Array, "*samples rivals"],
-    ) -> tuple[Float[Array, "*samples rivals"], Float[Array, "*samples rivals"] | None]:
-        r"""What `weight_slopes` are in the mean, on the way to other margins.
-
-        A solver that knows the weights better than the margins asks for it. Where
-        slopes saturate, as of samples that are far from fitted, those at `margins` say
-        nothing of that way. This returns `weight_slopes`; a loss whose slopes saturate
-        should answer better.
-
-        Args:
-            margins: Where the way begins.
-            rise: By how much each $\log g_k$ is to be more at its end.
-        """
-        del rise
-        return self.weight_slopes(margins)
-
     @abc.abstractmethod
     def margin_of(self, log_loss: Scalar) -> Scalar:
         r"""The one margin of a sample with a single rival and this $\log \ell$."""

@@ -7,10 +7,6 @@ import jax.numpy as jnp
 from .abstract import AbstractMarginLoss
 
 
-SHORT = 1e-3
-"""On a way so short the mean of a slope is that in the middle, to 1e-7."""
-
-
 class Logistic(AbstractMarginLoss):
     r"""The logistic loss $\ell(z) = \log(1 + e^{-z})$ of $z = y f(x)$, $y = \pm 1$."""
 
@@ -31,22 +27,6 @@ class Logistic(AbstractMarginLoss):
 
     def weight_decay(self, margin):
         return jax.nn.sigmoid(margin)
-
-    def slopes_toward(self, margins, rise):
-        # On a way to smaller weights alone: on others they are steepest at the start.
-        log_weight, start = self.log_weight(margins), self.weight_decay(margins)
-        goal = jnp.where(rise < 0, log_weight + rise, -1.0)  # log g < 0
-        # log(expm1(-goal)), which is -goal far out.
-        small = -goal < 1
-        inner = jnp.log(jnp.expm1(jnp.where(small, -goal, 1.0)))
-        end = jnp.where(small, inner, -goal + jnp.log1p(-jnp.exp(goal)))
-        way = end - margins
-        long = way > SHORT
-        mean = jnp.where(long, (log_weight - goal) / jnp.where(long, way, 1.0), 0.0)
-        mean = jnp.where(long, mean, self.weight_decay(margins + way / 2))
-        # Rounding aside, it is between those at the ends.
-        mean = jnp.clip(mean, start, jnp.maximum(start, self.weight_decay(end)))
-        return jnp.where(rise < 0, mean, start), None
 
     def margin_of(self, log_loss):
         # -log(expm1(e^u)): below u = -37 expm1 is the identity to the last bit, and

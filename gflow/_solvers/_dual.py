@@ -15,6 +15,7 @@ from .._flow import AbstractFlow
 from .._types import Scalar
 from ._equation import FLOOR, LEAST_LEFT, goal_of
 from ._gram import AbstractGram, solve_sum
+from ._slopes import slopes_toward
 from ._weights import solve_weights
 
 
@@ -113,8 +114,7 @@ def linear_weights(
     image = gram.times(q)
     margins = scale * (shift + eta * image)
     residual = jnp.where(seen, jnp.log(q) - goal_of(flow, margins, seen), 0.0)
-    by_sample = margins.reshape(-1, flow.rivals), residual.reshape(-1, flow.rivals)
-    slopes, shares = flow.loss.slopes_toward(*by_sample)
+    slopes, shares = slopes_toward(flow, margins, residual)
 
     def steep(columns):
         if shares is None:

@@ -16,6 +16,7 @@ from .._logs import log_sum_exp
 from .._types import Scalar
 from ._newton import solve_newton
 from ._positive import AbstractPositive
+from ._slopes import slopes_toward
 
 
 FLOOR, HUGE = 1e-280, 1e280
@@ -127,10 +128,7 @@ class Equation(eqx.Module):
 
     def slopes(self, guess: Guess, miss: Miss, large: bool) -> Slopes:
         """How the weights follow the margins, linearized."""
-        slopes, shares = self.flow.loss.slopes_toward(
-            miss.margins.reshape(-1, self.flow.rivals),
-            miss.residual.reshape(-1, self.flow.rivals),
-        )
+        slopes, shares = slopes_toward(self.flow, miss.margins, miss.residual)
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
         mean = guess.q
         if large:

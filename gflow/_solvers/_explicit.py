@@ -12,7 +12,7 @@ import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._field import two_norm
 from .._frame import Frame
@@ -27,6 +27,11 @@ for _i, _row in enumerate(_TABLEAU.a_lower):
     _LOWER[_i + 1, : len(_row)] = _row
 _NODES = np.append(_TABLEAU.c1, _TABLEAU.c)
 
+THROWN = 1.5
+"""The stages of a flow that is not stiff lead hardly anywhere so many times as far away
+as its step. Those of one that is held do, to where its slopes may vanish and show no
+rate."""
+
 
 class ExplicitStep(NamedTuple):
     """An explicit step.
@@ -36,9 +41,9 @@ class ExplicitStep(NamedTuple):
         quarters: Those at its quarters.
         error: Of its end.
         slope: The velocity of the coordinates there.
-        stiffness: The length of the step times the largest rate that its end shows,
-        at_start: and its start.
-        stiffest: The direction that its end shows it in.
+        stiffness: The length of the step times the largest rate that its end shows.
+        stiffest: The direction that it shows it in.
+        returns: Whether its stages lead much farther away than it does.
     """
 
     end: Float[Array, " weights"]
@@ -46,8 +51,8 @@ class ExplicitStep(NamedTuple):
     error: Float[Array, " weights"]
     slope: Float[Array, " weights"]
     stiffness: Scalar
-    at_start: Scalar
     stiffest: Float[Array, " weights"]
+    returns: Bool[Array, ""]
 
 
 def explicit_step(frame: Frame, length: Scalar) -> ExplicitStep:
@@ -55,24 +60,26 @@ def explicit_step(frame: Frame, length: Scalar) -> ExplicitStep:
     start = frame.start
     lower, nodes = jnp.asarray(_LOWER), jnp.asarray(_NODES)
 
+    def away(here):
+        return two_norm(frame.weight * (here - start))
+
     def stage(i, carry):
-        slopes, last, _ = carry
+        slopes, last, _, farthest = carry
         here = start + length * (lower[i] @ slopes)
         slope = frame.velocity(nodes[i] * length, here)
-        return slopes.at[i].set(slope), here, last
+        farthest = jnp.maximum(farthest, away(here))
+        return slopes.at[i].set(slope), here, last, farthest
 
     first = (
         jnp.zeros((_STAGES, start.size)).at[0].set(frame.gradient - frame.rate * start)
     )
     # The weights of the last stage are those of the solution.
-    slopes, end, before = jax.lax.fori_loop(1, _STAGES, stage, (first, start, start))
+    carry = (first, start, start, jnp.zeros(()))
+    slopes, end, before, farthest = jax.lax.fori_loop(1, _STAGES, stage, carry)
     weight = frame.weight * jnp.exp(-frame.sigma * length)
     change = slopes[-1] - slopes[-2]
     apart = two_norm(weight * (end - before))
     rate = two_norm(weight * change) / jnp.where(apart > 0, apart, jnp.inf)
-    apart = nodes[1] * length * two_norm(frame.weight * slopes[0])
-    early = two_norm(frame.weight * (slopes[1] - slopes[0]))
-    early = early / jnp.where(apart > 0, apart, jnp.inf)
     inside = dfx.Tsit5.interpolation_cls(
         t0=jnp.zeros(()), t1=length, y0=start, y1=end, k=length * slopes
     )
@@ -83,6 +90,6 @@ def explicit_step(frame: Frame, length: Scalar) -> ExplicitStep:
         error=length * (jnp.asarray(_TABLEAU.b_error) @ slopes),
         slope=slopes[-1],
         stiffness=length * rate,
-        at_start=length * early,
         stiffest=change,
+        returns=farthest > THROWN * away(end),
     )

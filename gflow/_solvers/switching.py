@@ -102,8 +102,8 @@ class Switching(dfx.AbstractAdaptiveSolver):
 
     An explicit step costs a third to a thirtieth of an implicit one, and cannot be
     longer than some three times of the fastest decay. Whether that is what keeps it
-    short, its first two stages tell, and its last two; whether it would again, a power
-    iteration beside implicit steps, one product with the Jacobian each.
+    short its last two stages tell, or that they lead away and back; whether it would
+    again, a power iteration beside implicit steps, one product with the Jacobian each.
 
     Attributes:
         implicit: The solver of stiff steps.
@@ -203,8 +203,7 @@ def _explicit(frame: Frame, length, state: SwitchingState):
     duals = jax.vmap(dual)(times, nodes)
     dense = {"y0": frame.start, "quarters": taken.quarters, "y1": taken.end}
     dense["dual"] = duals[:-1]
-    # Thrown far from where it is held, a unit shows no rate at the end.
-    limited = ~(jnp.maximum(taken.stiffness, taken.at_start) < LIMITED * STABLE)
+    limited = ~(taken.stiffness < LIMITED * STABLE) | taken.returns
     # Where hardly anything moves the rate that is seen is noise, now and then too low.
     votes = jnp.maximum(jnp.where(limited, state.votes + 1, state.votes - 1), 0)
     inner = SampleSpaceState(

@@ -40,7 +40,7 @@ def check_loss(loss: AbstractLoss) -> None:
     4. $\ell$ falls with each margin: $g_k = -\partial \ell / \partial z_k$, against
        differences of `log_losses`, and by its `jax.grad`.
     5. `weight_slopes` is $-\partial \log g_k / \partial z_j$, against differences of
-       `log_weights`; and `slopes_toward` where weights stay as they are.
+       `log_weights`.
     6. `margin_of` is the inverse of `log_losses` of a single rival.
     7. An `AbstractMarginLoss` acts on each entry, and `weight_decay` is not negative.
 

@@ -11,10 +11,6 @@ from ._differences import nearest, one_sided
 from ._report import require, require_all, require_close
 
 
-NEAR, ROOM = 1e3, 1e-10
-"""Margins whose logarithms of weights have so many digits beside them."""
-
-
 class Called:
     """The methods of a loss, compiled, from NumPy to NumPy."""
 
@@ -41,7 +37,6 @@ def check_slopes(called: Called, margins: Float[np.ndarray, "points rivals"]) ->
     """Weights and their slopes, against differences and against JAX."""
     _check_weights(called, margins)
     _check_weight_slopes(called, margins)
-    _check_toward(called, margins[np.max(np.abs(margins), axis=1) < NEAR])
 
 
 def _check_weights(called: Called, margins: Float[np.ndarray, "points rivals"]) -> None:
@@ -104,17 +99,6 @@ def _check_weight_slopes(
             stated[..., j], one_sided(lambda z: -called.log_weights(z), margins, axis=j)
         )
         require_close(stated[..., j], found, room, law, _at(margins, j))
-
-
-def _check_toward(called: Called, margins: Float[np.ndarray, "points rivals"]) -> None:
-    """Slopes on no way are those where it begins."""
-    law = f"`{called.name}.slopes_toward` must be `weight_slopes` where weights stay"
-    stated = called.loss.weight_slopes(jnp.asarray(margins))
-    found = called.loss.slopes_toward(jnp.asarray(margins), jnp.zeros(margins.shape))
-    for mean, slopes in zip(found, stated, strict=True):
-        require((mean is None) == (slopes is None), law, "differs in its shares")
-        if mean is not None and slopes is not None:
-            require_close(mean, slopes, ROOM, law, lambda at: f"at {margins[at[0]]}")
 
 
 def _at(margins: np.ndarray, k: int):
