@@ -96,7 +96,8 @@ def attempt(
         new = _choose(cut, _cut(carry, new, passed, trial.length * trial.clock), new)
         far, kept = far & ~cut, kept & ~cut
     if field.walled and len(carry.walls.normals) == 0:
-        wanted = keep & trial.met.wanted
+        # Also by a step that is rejected: nothing else ends where it can be kept.
+        wanted = trial.met.wanted
         again = eqx.tree_at(lambda c: c.status, carry, jnp.full((), WALLED))
         new, far, kept = _choose(wanted, again, new), far & ~wanted, kept & ~wanted
     return _choose(far, shorter, new), step, kept

@@ -12,6 +12,7 @@ All of it runs on JAX arrays inside the loop, and on NumPy arrays after it, wher
 need not be compiled.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable
 
@@ -120,6 +121,17 @@ class StepScalars(eqx.Module):
     exponent: Float[AnyArray, "*steps"]
     loss_exponent: Float[AnyArray, "*steps"]
     power: Float[AnyArray, "*steps"]
+
+    def ending(self, log_loss: Scalar) -> "StepScalars":
+        """A step with another loss at its end, where it goes without turning."""
+        log_scale = self.loss_exponent * jnp.asarray(self.log_radius)
+        lasting = 1 + jnp.exp(jnp.minimum(log_scale, LOG_HUGE))
+        more = log_loss + (jnp.asarray(self.loss) * lasting)[-1]
+        # The last power that the polynomial has.
+        loss = jnp.asarray(self.loss)
+        loss = loss - more * RATE_NODES ** (RATE_NODES.size - 1) / lasting
+        loss = loss.at[-1].set(-log_loss / lasting[-1])
+        return dataclasses.replace(self, loss=loss)
 
     def log_rate(self, fraction: Float[AnyArray, "*steps points"]):
         r"""$\varphi = \log(\mathrm dt/\mathrm ds)$ at fractions of the step."""

@@ -106,7 +106,10 @@ def _ending(frame: Frame, length, step: Steps, there: Arrival) -> Steps:
     nodes = jnp.asarray(step.nodes).at[-1].set(end)
     log_radius, seen = jnp.asarray(step.log_radius), frame.seen
     _, log_loss = frame.field.log_slope_and_loss(there.margins, log_radius, seen)
-    return eqx.tree_at(lambda s: (s.nodes, s.log_loss), step, (nodes, log_loss))
+    scalars = step.scalars.ending(log_loss)
+    return eqx.tree_at(
+        lambda s: (s.nodes, s.log_loss, s.scalars), step, (nodes, log_loss, scalars)
+    )
 
 
 def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:

@@ -108,6 +108,31 @@ def test_the_loss_is_that_of_the_network(seed):
     np.testing.assert_allclose(curve.log_loss[::7], exact, rtol=1e-12, atol=0)
     inside = curve.refined(4).log_loss
     assert np.max(np.diff(inside)) <= 1e-9  # no flow raises it
+    apart = np.diff(curve.log_t) > 1e-6  # where a time is that of one point
+    some = 1 + np.flatnonzero(apart[:-1] & apart[1:])
+    ends = curve.at(log_t=curve.log_t[some])
+    np.testing.assert_allclose(ends.log_loss, curve.log_loss[some], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("level", [-1.08, -1.0999])
+def test_a_level_is_met_where_a_lost_sample_comes_back(level):
+    flow, network = lost.problem(14)  # there the loss falls at once from -1.06 to -1.1
+    curve = solved(flow, network, log_loss=level)
+    assert curve.stats["stopped_by"] == "log_loss"
+    assert float(curve.log_loss[-1]) == level
+
+
+@pytest.mark.parametrize("seed", [47, 52, 63, 69])
+def test_a_wall_may_be_met_first_where_all_else_is_fitted(seed, monkeypatch):
+    """The sample that comes to be seen pulls with all there is: no step is kept."""
+    monkeypatch.setattr(lost, "SAMPLES", 3)
+    flow, network = lost.problem(seed)
+    margins = np.asarray(flow.margins(network))
+    assert np.min(margins) == 0  # nothing sees that sample yet
+    larger = (1e5 / np.max(margins)) ** (1 / 7)
+    network = jax.tree.map(lambda w: larger * w, network)
+    curve = solved(flow, network, log_margin_scale=100.0)
+    assert curve.result == gflow.RESULTS.successful
 
 
 log_loss_of = eqx.filter_jit(lambda flow, network: flow.log_loss(network))
@@ -169,7 +194,6 @@ def test_room_for_walls_is_made_where_some_are_met(monkeypatch):
     assert curve.result == gflow.RESULTS.successful
     with pytest.raises(AssertionError, match="Room"):
         solved(flow, network, log_t=LATE)
-    monkeypatch.undo()
     monkeypatch.setattr(_loop, "no_walls", _walls.with_room)  # from the start
     jax.clear_caches()
     try:

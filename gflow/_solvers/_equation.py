@@ -128,7 +128,8 @@ class Equation(eqx.Module):
 
     def slopes(self, guess: Guess, miss: Miss, large: bool) -> Slopes:
         """How the weights follow the margins, linearized."""
-        slopes, shares = slopes_toward(self.flow, miss.margins, miss.residual)
+        residual = jnp.where(self.seen, miss.residual, 0.0)
+        slopes, shares = slopes_toward(self.flow, miss.margins, residual)
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
         mean = guess.q
         if large:

@@ -19,9 +19,8 @@ SHORT = 1e-3
 FARTHEST = 1e280
 """No way is longer."""
 
-ROUNDS = 3
-"""Of Newton's method for a way, from beyond its end: there the slope is that of the
-tail."""
+ROUNDS = 24
+"""Of bisection for a way."""
 
 
 def slopes_toward(
@@ -36,11 +35,7 @@ def slopes_toward(
         margins: The margins.
         residual: By how much the logarithm of each weight is more than theirs.
     """
-
-    def slopes_at(margins):
-        return flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
-
-    slopes, shares = slopes_at(margins)
+    slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
     if shares is not None:
         return slopes, shares
     short = residual < -SHORT
@@ -50,19 +45,19 @@ def slopes_toward(
         missed = flow.log_weights(margins + way) > goal
         return short & missed & (way < FARTHEST)
 
-    def nearer(_, way):
-        slope = jnp.ravel(slopes_at(margins + way)[0])
-        over = goal - flow.log_weights(margins + way)
-        less = way - over / jnp.maximum(slope, 1e-300)
-        return jnp.where(short, jnp.clip(less, -residual / 2, way), way)
+    def halved(_, ends):
+        near, far = ends
+        middle = (near + far) / 2
+        is_near = flow.log_weights(margins + middle) > goal
+        return jnp.where(is_near, middle, near), jnp.where(is_near, far, middle)
 
     def steeper():
-        way = jax.lax.while_loop(
+        far = jax.lax.while_loop(
             lambda way: jnp.any(too_short(way)),
             lambda way: jnp.where(too_short(way), 2 * way, way),
             jnp.where(short, -residual, 1.0),
         )
-        way = jax.lax.fori_loop(0, ROUNDS, nearer, way)
+        _, way = jax.lax.fori_loop(0, ROUNDS, halved, (jnp.zeros_like(far), far))
         mean = jnp.where(short, -residual / way, 0.0)
         return jnp.maximum(slopes, mean.reshape(slopes.shape))
 
