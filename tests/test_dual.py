@@ -8,13 +8,13 @@ import mpmath
 import numpy as np
 import pytest
 from gflow._field import Field
-from gflow._solvers import _equation, _positive, _slopes, _weights
+from gflow._solvers import _equation, _positive, _weights
 from gflow._solvers._dual import linear_weights, stage_weights
 from gflow._solvers._equation import wright_omega
 from gflow._solvers._gram import DenseGram
 from gflow._solvers._positive import DensePositive, FactoredPositive
 from gflow._solvers._weights import solve_weights
-from hypothesis import assume, given, strategies as st
+from hypothesis import given, strategies as st
 
 
 @eqx.filter_jit
@@ -220,42 +220,3 @@ def test_free_weights_solve_their_linear_equation():
     expected = -(shift + 0.3 * gram @ q)
     np.testing.assert_allclose(q, expected, rtol=0, atol=1e-14)
     np.testing.assert_allclose(answer, response.T @ q, rtol=0, atol=1e-13)
-
-
-@given(seed=st.integers(0, 999), far=st.floats(1.0, 1e6))
-def test_a_sample_thrown_far_from_fitted_is_no_obstacle(seed, far):
-    """Its slope there says nothing of how its weight answers, which is stiff."""
-    flow, random = flow_of("logistic"), np.random.default_rng(seed)
-    sizes = 10 ** random.uniform(-6, 1, size=12)
-    sizes[0] = 1e4
-    root = sizes[:, None] * random.normal(size=(12, 30)) / 6
-    gram, guess = root @ root.T, np.full(12, 1 / 11)
-    guess[0] = 1e-3
-    shift = random.normal(size=12) - 0.3 * gram @ guess  # less what the guess moves
-    shift[0] -= far
-    q = solve(
-        flow, jnp.asarray(guess), jnp.asarray(shift), positive(gram), 1.0, SEEN,
-        0.3, jnp.asarray(1e-12),
-    )  # fmt: skip
-    residual, _ = residual_of(flow, q, gram, shift, 1.0)
-    assert np.ptp(residual[np.asarray(q) > 1e-12]) <= 1e-6
-
-
-TAILS = ["logistic", "tail 1/2", "tail 2"]
-
-
-@pytest.mark.parametrize("name", TAILS)
-@given(start=st.floats(-1e4, 1e4), log_way=st.floats(-6.0, 9.0))
-def test_slopes_toward_smaller_weights_are_those_in_the_mean(name, start, log_way):
-    flow, way = flow_of(name), np.exp(log_way)
-    ends = jnp.asarray([start, start + way])
-    first, last = (float(value) for value in flow.log_weights(ends))
-    assume(-600 < last - first < -_slopes.SHORT)  # none is less, of weights that count
-    found, _ = _slopes.slopes_toward(flow, ends[:1], jnp.asarray([last - first]))
-    mean, there = (first - last) / way, flow.loss.weight_slopes(ends[:1, None])[0]
-    # What rounding leaves of the logarithms, and of the way.
-    lost = (abs(start) + abs(first) + abs(last)) * (1 / way + 1 / (first - last))
-    # And bisection of a way that is so many times too long at first.
-    halved = 2.0**-_slopes.ROUNDS * max(mean, 2.0)
-    room = (4 * halved + 1e-14 * lost) * max(mean, 1.0)
-    assert abs(float(found[0, 0]) - max(mean, float(there[0, 0]))) <= room

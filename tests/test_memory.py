@@ -98,7 +98,7 @@ def test_points_are_kept_where_the_clock_stands_still(clock):
     # Past R = e^709 time has no next number, nor has a loss.
     until = gflow.Until(log_margin_scale=2e4)
     whole = solve(until=until, clock=clock)
-    assert np.sum(whole.tau == whole.tau[-1]) > 8
+    assert np.sum(whole.tau == whole.tau[-1]) > 2
     found = solve(until=until, clock=clock, memory=0.3 * COPIES * bytes_of(whole[:]))
     assert whole.log_radius[-1] == found.log_radius[-1]
     assert np.all(np.isin(found.log_radius, whole.log_radius))

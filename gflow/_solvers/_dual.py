@@ -15,7 +15,6 @@ from .._flow import AbstractFlow
 from .._types import Scalar
 from ._equation import FLOOR, LEAST_LEFT, goal_of
 from ._gram import AbstractGram, solve_sum
-from ._slopes import slopes_toward
 from ._weights import solve_weights
 
 
@@ -114,7 +113,7 @@ def linear_weights(
     image = gram.times(q)
     margins = scale * (shift + eta * image)
     residual = jnp.where(seen, jnp.log(q) - goal_of(flow, margins, seen), 0.0)
-    slopes, shares = slopes_toward(flow, margins, residual)
+    slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
 
     def steep(columns):
         if shares is None:

@@ -16,7 +16,6 @@ from .._logs import log_sum_exp
 from .._types import Scalar
 from ._newton import solve_newton
 from ._positive import AbstractPositive
-from ._slopes import slopes_toward
 
 
 FLOOR, HUGE = 1e-280, 1e280
@@ -128,8 +127,9 @@ class Equation(eqx.Module):
 
     def slopes(self, guess: Guess, miss: Miss, large: bool) -> Slopes:
         """How the weights follow the margins, linearized."""
-        residual = jnp.where(self.seen, miss.residual, 0.0)
-        slopes, shares = slopes_toward(self.flow, miss.margins, residual)
+        slopes, shares = self.flow.loss.weight_slopes(
+            miss.margins.reshape(-1, self.flow.rivals)
+        )
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
         mean = guess.q
         if large:
