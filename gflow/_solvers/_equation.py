@@ -3,8 +3,6 @@ r"""The equation of the dual weights of a stage, and its Newton steps.
 Its unknowns are the weights and their motion: see `_weights`, which solves it.
 """
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,14 +12,11 @@ from jaxtyping import Array, Bool, Float
 from .._flow import AbstractFlow
 from .._logs import log_sum_exp
 from .._types import Scalar
+from ._iterates import Change, Guess, Iterate, Miss, Slopes
 from ._newton import solve_newton
+from ._own_law import FLOOR, HUGE, LOG_HUGE, linear_law, own_weights
 from ._positive import AbstractPositive
 
-
-FLOOR, HUGE = 1e-280, 1e280
-"""The least and greatest weights that are kept: logarithms must stay finite."""
-
-LOG_HUGE = 600.0
 
 SHARES = np.asarray([1.0, 0.5, 0.25, 0.1, 0.03])
 """Of Newton's step, among which the best is taken where the step by weight fails."""
@@ -32,28 +27,8 @@ LEAST_LEFT = 0.1
 NEAR = 1.0
 """The distance, in nats, of a guess that is near."""
 
-
-class Guess(NamedTuple):
-    """Weights and their motion, or changes of both."""
-
-    q: Float[Array, " m"]
-    motion: Float[Array, " r"]
-
-
-class Miss(NamedTuple):
-    """What an equation misses: residual, the distance it amounts to, the margins."""
-
-    residual: Float[Array, " m"]
-    distance: Scalar
-    margins: Float[Array, " m"]
-
-
-class Slopes(NamedTuple):
-    """What stands for the weights in Newton's step, and how they follow the margins."""
-
-    mean: Float[Array, " m"]
-    decay: Float[Array, " m"]
-    shares: Float[Array, "samples rivals"] | None
+NEAR_MARGIN = 0.3
+"""Where weights lead to margins so near to those that they ask for, these serve."""
 
 
 class Equation(eqx.Module):
@@ -89,33 +64,62 @@ class Equation(eqx.Module):
         most = jnp.sqrt(jnp.max(self.diagonal)) * self.gram.size(*guess)
         return shift + self.eta * most
 
-    def miss(self, guess: Guess, scale: Scalar) -> Miss:
-        """What a guess misses."""
+    def begun(self, guess: Guess, scale: Scalar) -> Iterate:
+        """A guess, linearized where it leads."""
         margins = scale * self.margins(guess.motion)
-        residual = jnp.log(guess.q) - goal_of(self.flow, margins, self.seen)
-        return Miss(residual, jnp.sum(_gap(guess.q, residual) * residual), margins)
+        total = log_sum_exp(_pulls(self.flow, margins, self.seen))
+        return Iterate(guess, margins, total)
 
-    def distance(self, guess: Guess, scale: Scalar) -> Scalar:
-        """How far a guess is from the solution at most, in nats."""
-        distance = self.miss(guess, scale).distance
+    def miss(
+        self, iterate: Iterate, scale: Scalar, plain: bool | Bool[Array, ""] = False
+    ) -> Miss:
+        """What an iterate misses, linearized where it leads if that is `plain`."""
+        (q, motion), linearized, log_total = iterate
+        margins = scale * self.margins(motion)
+        beyond = jnp.log(q) - goal_of(self.flow, margins, self.seen)
+        distance = jnp.sum(_gap(q, beyond) * beyond)
+        linearized = jnp.where(plain, margins, self._far(linearized, margins))
+        slopes, shares = self._weight_slopes(linearized)
+        ahead = (margins - linearized).reshape(slopes.shape)
+        lower = slopes * ahead
+        if shares is not None:
+            lower = ahead - jnp.sum(shares * ahead, axis=1, keepdims=True)
+        pulls = self.flow.log_weights(linearized) - jnp.ravel(lower)
+        residual = jnp.where(self.seen, jnp.log(q) + log_total - pulls, 0.0)
+        return Miss(residual, beyond, distance, margins, linearized)
+
+    def _far(self, linearized, margins):
+        """Where each sample is linearized, or is led to if that is near."""
+        rows, ends = (a.reshape(-1, self.flow.rivals) for a in (linearized, margins))
+        far = jnp.any(jnp.abs(ends - rows) > NEAR_MARGIN, axis=1, keepdims=True)
+        return jnp.ravel(jnp.where(far, rows, ends))
+
+    def _weight_slopes(self, margins):
+        rows = margins.reshape(-1, self.flow.rivals)
+        return self.flow.loss.weight_slopes(rows)
+
+    def distance(self, iterate: Iterate, scale: Scalar) -> Scalar:
+        """How far an iterate is from the solution at most, in nats."""
+        distance = self.miss(iterate, scale).distance
         if not self.gram.holds_motion:
             return distance
-        ahead = guess.motion - self.gram.motion(guess.q)
+        ahead = iterate.guess.motion - self.gram.motion(iterate.guess.q)
         return distance + self.eta * scale * jnp.sum(ahead**2)
 
-    def at_motion(self, motion: Float[Array, " r"], scale: Scalar) -> Guess:
+    def at_motion(self, motion: Float[Array, " r"], scale: Scalar) -> Iterate:
         """A motion, with the weights that the margins there ask for."""
         margins = scale * self.margins(motion)
         q = jnp.exp(goal_of(self.flow, margins, self.seen))
-        return Guess(jnp.maximum(q, FLOOR), motion)
+        return self.begun(Guess(jnp.maximum(q, FLOOR), motion), scale)
 
-    def better(self, one: Guess, other: Guess, scale: Scalar) -> Guess:
-        """The one of two guesses that is nearer, by the length of Newton's step."""
+    def better(self, one: Iterate, other: Iterate, scale: Scalar) -> Iterate:
+        """The one of two iterates that is nearer, by the length of Newton's step."""
 
-        def length(guess):
-            miss = self.miss(guess, scale)
-            slopes = self.slopes(guess, miss, False)
-            return self.length(self.newton(guess, miss, slopes, scale), slopes, scale)
+        def length(iterate):
+            miss = self.miss(iterate, scale)
+            slopes = self.slopes(iterate, miss, False)
+            change = self.newton(iterate, miss, slopes, scale)
+            return self.length(change, slopes, scale)
 
         def compared():
             nearer = ~(length(one) <= length(other))  # also if the first is NaN
@@ -125,30 +129,27 @@ class Equation(eqx.Module):
             self.miss(one, scale).distance < NEAR, lambda: one, compared
         )
 
-    def slopes(self, guess: Guess, miss: Miss, large: bool) -> Slopes:
+    def slopes(self, iterate: Iterate, miss: Miss, large: bool) -> Slopes:
         """How the weights follow the margins, linearized."""
-        slopes, shares = self.flow.loss.weight_slopes(
-            miss.margins.reshape(-1, self.flow.rivals)
-        )
+        slopes, shares = self._weight_slopes(miss.linearized)
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
-        mean = guess.q
+        mean = iterate.guess.q
         if large:
-            flat = jnp.abs(miss.residual) < 1e-6
-            slope = _gap(mean, miss.residual) / jnp.where(flat, 1.0, miss.residual)
+            flat = jnp.abs(miss.beyond) < 1e-6
+            slope = _gap(mean, miss.beyond) / jnp.where(flat, 1.0, miss.beyond)
             mean = jnp.clip(jnp.where(flat, mean, slope), FLOOR, HUGE)
         return Slopes(mean, decay, shares)
 
-    def newton(self, guess: Guess, miss: Miss, slopes: Slopes, scale: Scalar) -> Guess:
+    def newton(self, iterate: Iterate, miss: Miss, slopes: Slopes, scale) -> Change:
         """Newton's step."""
-        guesses, misses = jax.tree.map(lambda a: a[None], (guess, miss))
-        return jax.tree.map(
-            lambda a: a[0], self.changes(guesses, misses, slopes, scale)
-        )
+        guesses = jax.tree.map(lambda a: a[None], iterate.guess)
+        changes = self.changes(guesses, miss.residual[None], slopes, scale)
+        return jax.tree.map(lambda a: a[0], changes)
 
-    def changes(self, guesses: Guess, misses: Miss, slopes: Slopes, scale: Scalar):
+    def changes(self, guesses: Guess, residuals, slopes: Slopes, scale) -> Change:
         """Newton's step for each of some guesses, with the slopes of one."""
         ones = jnp.ones((1, self.shift.size))
-        right = slopes.mean[None] * jnp.concatenate([misses.residual, ones])
+        right = slopes.mean[None] * jnp.concatenate([residuals, ones])
         # Nothing resists those that are not seen: all of q would go there.
         right = jnp.where(self.seen[None], right, 0.0)
         ahead = guesses.motion - self.gram.motion(guesses.q)
@@ -165,98 +166,110 @@ class Equation(eqx.Module):
             *own, last = columns.T
             return -(jnp.stack(own) + multipliers[:, None] * last[None])
 
-        return Guess(step(solved), step(moved))
+        return Change(Guess(step(solved), step(moved)), multipliers)
 
-    def length(self, change: Guess, slopes: Slopes, scale: Scalar) -> Scalar:
+    def length(self, change: Change, slopes: Slopes, scale: Scalar) -> Scalar:
         """The square of a step's length in the metric of the equation, in nats."""
-        own = jnp.sum(jnp.where(self.seen, change.q**2 / slopes.mean, 0.0))
-        return own + self.eta * scale * self.gram.size(*change) ** 2
+        q, motion = change.guess
+        own = jnp.sum(jnp.where(self.seen, q**2 / slopes.mean, 0.0))
+        return own + self.eta * scale * self.gram.size(q, motion) ** 2
 
-    def by_weight(self, guess: Guess, change: Guess, slopes: Slopes, scale: Scalar):
-        """Each weight to where its own law takes the value that Newton predicts."""
-        q, dq = guess.q, change.q
-        stiffness = jnp.maximum(self.eta * scale * slopes.decay * self.diagonal, FLOOR)
-        target = jnp.log(q) + dq / slopes.mean + stiffness * (q + dq)
-        product = wright_omega(target + jnp.log(stiffness))
-        new = jnp.where(product > 1, product / stiffness, jnp.exp(target - product))
-        new = _admitted(jnp.where(self.seen, new, FLOOR))
-        return self._moved(guess, change, 1.0, new)
+    def by_weight(self, iterate: Iterate, miss: Miss, change: Change, slopes, scale):
+        """Each weight to where its own law leads, from where Newton's step does."""
+        q, (dq, ahead) = iterate.guess.q, change.guess
+        own = self.eta * scale * self.diagonal
+        log_total = iterate.log_total + change.log_total
+        expected = q + dq, miss.margins + self.eta * scale * self.gram.image(ahead)
+        start = linear_law(q, dq, slopes.mean, slopes.decay * own)
+        new, margins = own_weights(
+            self.flow, log_total, start, expected, own, self.seen
+        )
+        new = jnp.where(self.seen, new, FLOOR)
+        guess = self._moved(iterate.guess, change.guess, 1.0, _admitted(new))
+        return Iterate(guess, margins, log_total + jnp.log(jnp.sum(new)))
 
     def step(
-        self, guess: Guess, scale: Scalar, large: bool, guarded: Bool[Array, ""]
-    ) -> tuple[Guess, Scalar]:
-        """One iteration: the next guess, and how far the stage moves with it."""
-        miss = self.miss(guess, scale)
-        slopes = self.slopes(guess, miss, large)
-        change = self.newton(guess, miss, slopes, scale)
-        new = self.by_weight(guess, change, slopes, scale)
+        self, iterate: Iterate, scale: Scalar, large: bool, guarded: Bool[Array, ""]
+    ) -> tuple[Iterate, Scalar]:
+        """One iteration: what follows, and how far the stage moves with it."""
+        # The guard finds no way from slopes at which the weights are not.
+        miss = self.miss(iterate, scale, guarded)
+        slopes = self.slopes(iterate, miss, large)
+        change = self.newton(iterate, miss, slopes, scale)
+        new = self.by_weight(iterate, miss, change, slopes, scale)
         if large:
             new = jax.lax.cond(
                 guarded,
-                lambda: self.nearer(guess, miss, change, slopes, new, scale),
+                lambda: self.nearer(iterate, miss, change, slopes, new, scale),
                 lambda: new,
             )
-        return new, self.size_of(guess, new) + self.size(change)
+        moved = jax.tree.map(jnp.subtract, new.guess, iterate.guess)
+        return new, self.size(moved) + self.size(change.guess)
 
-    def nearer(self, guess: Guess, miss: Miss, change: Guess, slopes, new, scale):
+    def nearer(self, iterate: Iterate, miss: Miss, change: Change, slopes, new, scale):
         """Where the step by weight leads if that is nearer, else the best of shares."""
         before = jnp.maximum(miss.distance, self.length(change, slopes, scale))
         return jax.lax.cond(
             self.distance(new, scale) <= jnp.maximum(before / 2, 1e-20),
             lambda: new,
-            lambda: self.best_share(guess, change, slopes, new, scale),
+            lambda: self.best_share(iterate, miss, change, slopes, new, scale),
         )
 
     def best_share(
-        self, guess: Guess, change: Guess, slopes: Slopes, other: Guess, scale: Scalar
-    ) -> Guess:
+        self, iterate: Iterate, miss: Miss, change: Change, slopes, other, scale
+    ) -> Iterate:
         """The best of some shares of Newton's step, and of another."""
+        (q, motion), (dq, ahead) = iterate.guess, change.guess
 
         def share_of_weights(share):
-            new = jnp.maximum(guess.q + share * change.q, LEAST_LEFT * guess.q)
-            return self._moved(guess, change, share, _admitted(new))
+            new = _admitted(jnp.maximum(q + share * dq, LEAST_LEFT * q))
+            guess = self._moved(iterate.guess, change.guess, share, new)
+            return self.begun(guess, scale)
 
         def share_of_motion(share):
-            return self.at_motion(guess.motion + share * change.motion, scale)
+            return self.at_motion(motion + share * ahead, scale)
 
         def joined(*some):
             return jax.tree.map(lambda *parts: jnp.concatenate(parts), *some)
 
         one = jax.tree.map(lambda a: a[None], other)
         by_weights = joined(jax.vmap(share_of_weights)(SHARES), one)
-        distances = jax.vmap(lambda guess: self.distance(guess, scale))(by_weights)
+        distances = jax.vmap(lambda new: self.distance(new, scale))(by_weights)
         if not self.gram.holds_motion:  # it is that of the weights, and tells nothing
             best = jnp.nanargmin(distances)
             return jax.tree.map(lambda some: some[best], by_weights)
         by_motion = jax.vmap(share_of_motion)(SHARES)
-        misses = jax.vmap(lambda guess: self.miss(guess, scale))(by_motion)
-        steps = self.changes(by_motion, misses, slopes, scale)
+        misses = jax.vmap(lambda new: self.miss(new, scale))(by_motion)
+        steps = self.changes(by_motion.guess, misses.residual, slopes, scale)
         further = jax.vmap(lambda step: self.length(step, slopes, scale))(steps)
         best = jnp.nanargmin(jnp.concatenate([distances, further]))
         return jax.tree.map(lambda some: some[best], joined(by_weights, by_motion))
 
     def _moved(self, guess: Guess, change: Guess, share, new) -> Guess:
         """New weights with their motion: what Newton's step has, and what differs."""
+        if not self.gram.holds_motion:
+            return Guess(new, self.gram.motion(new))
         beside = self.gram.motion(new - (guess.q + share * change.q))
         return Guess(new, guess.motion + share * change.motion + beside)
 
-    def size_of(self, guess: Guess, new: Guess) -> Scalar:
-        """How far the stage moves from one guess to another."""
-        return self.size(Guess(new.q - guess.q, new.motion - guess.motion))
-
     def size(self, change: Guess) -> Scalar:
         """How far the stage moves with a change of its weights."""
-        return self.eta * self.gram.size(change.q, change.motion)
+        return self.eta * self.gram.size(*change)
 
 
 def goal_of(
     flow: AbstractFlow, margins: Float[Array, " m"], seen: Bool[Array, " m"]
 ) -> Float[Array, " m"]:
     r"""$\log g$, normalized; next to nothing where a margin does not count."""
-    goal = flow.log_weights(margins)
-    most = jnp.max(jnp.where(seen, goal, -jnp.inf))
-    goal = jnp.where(seen, goal, most - LOG_HUGE)
+    goal = _pulls(flow, margins, seen)
     return goal - log_sum_exp(goal)
+
+
+def _pulls(flow: AbstractFlow, margins: Float[Array, " m"], seen: Bool[Array, " m"]):
+    r"""$\log g$; next to nothing where a margin does not count."""
+    pulls = flow.log_weights(margins)
+    most = jnp.max(jnp.where(seen, pulls, -jnp.inf))
+    return jnp.where(seen, pulls, most - LOG_HUGE)
 
 
 def _admitted(new: Float[Array, " m"]) -> Float[Array, " m"]:
@@ -266,15 +279,3 @@ def _admitted(new: Float[Array, " m"]) -> Float[Array, " m"]:
 def _gap(q: Float[Array, " m"], residual: Float[Array, " m"]) -> Float[Array, " m"]:
     """How far weights are above those that the margins ask for."""
     return -q * jnp.expm1(-jnp.maximum(residual, -LOG_HUGE))
-
-
-def wright_omega(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    r"""The solution $p > 0$ of $p + \log p = x$, to rounding, for every real $x$."""
-    low = jnp.exp(jnp.minimum(x, 1.0))
-    guess = jnp.where(x > 1, x - jnp.log(jnp.maximum(x, 1.0)), low / (1 + 0.7 * low))
-
-    def halley(_, p):
-        u = (x - p - jnp.log(p)) / (1 + p)
-        return jnp.maximum(p * (1 + u / (1 - u / (2 * (1 + p)))), 1e-300)
-
-    return jax.lax.fori_loop(0, 3, halley, jnp.maximum(guess, 1e-300))

@@ -18,8 +18,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._types import Scalar
-from ._equation import FLOOR, Equation, Guess
+from ._equation import Equation
+from ._iterates import Guess
 from ._newton import solve_newton
+from ._own_law import FLOOR
 
 
 SHARP, EPSILON = 1e-3, 1e-16

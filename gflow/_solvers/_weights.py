@@ -1,14 +1,16 @@
 r"""Newton's method for dual weights whose margins are linear in them, $K$ positive.
 
 Some things make Newton's method on $r = \log q + c - \log g(R(b + \eta K q)) = 0$
-safe at any scale. Adding a constant to $K$ changes only the
-multiplier $c$, since $\sum \mathrm dq = 0$: it lifts the direction $q$, which $K$
-loses as the flow converges, and a Cholesky factor serves. Each weight moves not by
-its Newton step but to where $\log q_i + A_i q_i$ takes its predicted value ($A_i =
-\eta R s_i K_{ii}$): an exponential law where the weight is small, a linear one
-where it is large, both solved by the Wright omega function. And the error is
-measured in the motion of the stage, $\eta (\mathrm dq^\top K \mathrm dq)^{1/2}$, so
-that weights which degenerate constraints leave undetermined do not count.
+safe at any scale. Adding a constant to $K$ changes only the multiplier $c$, since
+$\sum \mathrm dq = 0$: it lifts the direction $q$, which $K$
+loses as the flow converges, and a Cholesky factor serves. The logarithms are
+linearized at margins $\zeta$ with $\log g(\zeta) = \log q + c$, not at those that the
+weights lead to: where a poor guess throws a logistic sample to $z = -33$, the slope
+there is $10^{-15}$, and says nothing of how its weight resists. Each weight moves not
+by its Newton step but by its own law, to where its margin asks for it if the others
+pull as Newton's step has it (see `_own_law`). And the error is measured in the motion
+of the stage, $\eta (\mathrm dq^\top K \mathrm dq)^{1/2}$, so that weights which
+degenerate constraints leave undetermined do not count.
 
 The motion $u$ of the weights is an unknown beside them ($K = V V^\top$, $u = V^\top
 q$; see `AbstractPositive`): where $\eta R K$ is beyond $10^{15}$ the weights have
@@ -31,8 +33,10 @@ from jaxtyping import Array, Bool, Float
 
 from .._flow import AbstractFlow
 from .._types import Scalar
-from ._equation import FLOOR, NEAR, Equation, Guess
+from ._equation import NEAR, Equation
 from ._interior import central_path
+from ._iterates import Guess, Iterate
+from ._own_law import FLOOR
 from ._positive import AbstractPositive
 
 
@@ -77,39 +81,39 @@ def solve_weights(
     equation = Equation.of(flow, weights, shift, gram, seen, eta)
     large = weights.shape[0] > LARGE
     q = jnp.where(seen, jnp.maximum(weights, FLOOR), FLOOR)
-    start = Guess(q, gram.motion(q))
+    start = equation.begun(Guess(q, gram.motion(q)), scale)
     far = jnp.asarray(jnp.inf)
     rounds = 2 if gram.holds_motion else 3
 
-    def iterate(guess, most, guarded):
+    def iterate(given, most, guarded):
         def step(carry):
-            guess, count, _ = carry
-            guess, error = equation.step(guess, scale, large, guarded)
-            return guess, count + 1, error
+            given, count, _ = carry
+            new, error = equation.step(given, scale, large, guarded)
+            return new, count + 1, error
 
         def unfinished(carry) -> Bool[Array, ""]:
             _, count, error = carry
             return (count < most) & (error > tolerance)  # not if it is NaN
 
-        guess, _, error = jax.lax.while_loop(
-            unfinished, step, (guess, jnp.asarray(0), far)
+        found, _, error = jax.lax.while_loop(
+            unfinished, step, (given, jnp.asarray(0), far)
         )
-        return guess, error
+        return found, error
 
     def attempt(carry):
         given, number, _ = carry
         again = number > 0
         astray = again & ~(equation.distance(given, scale) < NEAR)
         path = central_path(equation, scale, astray)
-        guess = _where(astray, path, given)
+        best = _where(astray, equation.begun(path, scale), given)
         if gram.holds_motion:
             other = jnp.where(astray, path.motion, motion)
             other = equation.at_motion(other, scale)
-            other = equation.better(guess, other, scale)
-            guess = _where(again & ~astray, guess, other)
+            other = equation.better(best, other, scale)
+            best = _where(again & ~astray, best, other)
         most = jnp.where(number == rounds - 1, MAX_ITERATIONS, BOLD)
-        guess, error = iterate(guess, most, (number > 1) | gram.holds_motion)
-        return guess, number + 1, error
+        found, error = iterate(best, most, (number > 1) | gram.holds_motion)
+        return found, number + 1, error
 
     def unfinished(carry):
         _, number, error = carry
@@ -121,8 +125,8 @@ def solve_weights(
         )
     else:
         found, error = iterate(start, MAX_ITERATIONS, jnp.asarray(False))
-    return found.q, found.motion, error
+    return found.guess.q, found.guess.motion, error
 
 
-def _where(condition: Bool[Array, ""], one: Guess, other: Guess) -> Guess:
+def _where(condition: Bool[Array, ""], one: Iterate, other: Iterate) -> Iterate:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
