@@ -52,7 +52,8 @@ def own_weights(
         margins = ahead + own * (q - guess)
         excess = jnp.log(q) + log_total - flow.log_weights(margins)
         wanted = (jnp.abs(excess) > ENOUGH) & ((q > FLOOR) | (excess < 0)) & counts
-        return margins, excess, wanted
+        samples = jnp.any(wanted.reshape(-1, flow.rivals), axis=1)
+        return margins, excess, jnp.repeat(samples, flow.rivals)
 
     def unfinished(carry):
         q, count = carry
