@@ -124,13 +124,13 @@ class StepScalars(eqx.Module):
 
     def ending(self, log_loss: Scalar) -> "StepScalars":
         """A step with another loss at its end, where it goes without turning."""
-        log_scale = self.loss_exponent * jnp.asarray(self.log_radius)
-        lasting = 1 + jnp.exp(jnp.minimum(log_scale, LOG_HUGE))
-        more = log_loss + (jnp.asarray(self.loss) * lasting)[-1]
-        # The last power that the polynomial has.
+        log_scale = self.loss_exponent * jnp.asarray(self.log_radius)[-1]
+        end = -log_loss / (1 + jnp.exp(jnp.minimum(log_scale, LOG_HUGE)))
         loss = jnp.asarray(self.loss)
-        loss = loss - more * RATE_NODES ** (RATE_NODES.size - 1) / lasting
-        loss = loss.at[-1].set(-log_loss / lasting[-1])
+        # The last power that the polynomial has. Of this, not of the loss: over a step
+        # where the radius grows by e^60 that has another size at each of its points.
+        loss = loss + (end - loss[-1]) * RATE_NODES ** (RATE_NODES.size - 1)
+        loss = loss.at[-1].set(end)
         return dataclasses.replace(self, loss=loss)
 
     def log_rate(self, fraction: Float[AnyArray, "*steps points"]):

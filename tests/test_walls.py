@@ -115,6 +115,25 @@ def test_the_loss_is_that_of_the_network(seed):
     np.testing.assert_allclose(ends.log_loss, curve.log_loss[some], rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("log_scale", [300.0, 600.0])
+@pytest.mark.parametrize("seed", [2, 5, 6])
+def test_the_loss_is_right_inside_of_steps_that_grow_a_hundredfold(seed, log_scale):
+    """Also where units are put back, if only by the rounding of where they are."""
+    random = np.random.default_rng(seed)
+    x, y = random.normal(size=(8, 20)), np.resize([1.0, -1.0], 8)
+    flow = gflow.GradientFlow(gflow.Logistic(), x, y)
+    network = gflow.nn.MLP(20, (6, 6), power=2, key=jr.key(seed))
+    curve = solved(flow, network, log_margin_scale=log_scale)
+    assert np.max(np.diff(curve.log_radius)) > np.log(100)
+    for path in (curve, curve.refined(4)):
+        late = [point for point in path[::3] if point.log_radius > 5.0] + [path[-1]]
+        margins = [jnp.min(flow.margins(point.direction)) for point in late]
+        expected = np.log(margins) + [7 * point.log_radius for point in late]
+        found = np.log([-point.log_loss for point in late])
+        # Seven of the ten tolerances that dense output keeps to, by degree.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=7 * 10 * 1e-6)
+
+
 @pytest.mark.parametrize("level", [-1.08, -1.0999])
 def test_a_level_is_met_where_a_lost_sample_comes_back(level):
     flow, network = lost.problem(14)  # there the loss falls at once from -1.06 to -1.1
