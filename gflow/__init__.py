@@ -53,12 +53,13 @@ from . import (
     testing as testing,
 )
 from ._degree import degree as degree
-from ._drive import SolveError as SolveError
 from ._flow import (
     AbstractFlow as AbstractFlow,
     GradientFlow as GradientFlow,
     SteepestFlow as SteepestFlow,
 )
+from ._integrate._drive import SolveError as SolveError
+from ._integrate._progress import AbstractMeter as AbstractMeter
 from ._limit import (
     Certificate as Certificate,
     Limit as Limit,
@@ -77,7 +78,6 @@ from ._losses import (
     Square as Square,
 )
 from ._point import Point as Point, point as point
-from ._progress import AbstractMeter as AbstractMeter
 from ._results import RESULTS as RESULTS
 from ._solve import resume as resume, solve as solve
 from ._sweep import sweep as sweep

@@ -9,17 +9,18 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from . import _checkpoint, _loop, _tree
-from ._budget import check_memory
-from ._carry import controller, tolerance
+from . import _tree
 from ._checks import require_concrete
 from ._clock import choose_field
 from ._compile import compiled
-from ._drive import drive
 from ._field import start_of
 from ._flow import AbstractFlow
-from ._progress import AbstractMeter, meter
-from ._run import Run
+from ._integrate import _checkpoint, _loop
+from ._integrate._budget import check_memory
+from ._integrate._carry import controller, tolerance
+from ._integrate._drive import drive
+from ._integrate._progress import AbstractMeter, meter
+from ._integrate._run import Run
 from ._solvers import Switching, prepare
 from ._steps import Sample, join
 from ._trajectory import Trajectory

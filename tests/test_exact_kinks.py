@@ -10,19 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gflow import (
-    _blocks,
-    _directions,
-    _events,
-    _filippov,
-    _kept,
-    _passages,
-    _passed,
-    _settled,
-    _sides,
-    _slides,
-    _turns,
-)
+from gflow import _blocks, _directions, _filippov, _settled, _sides, _slides
+from gflow._integrate import _events, _kept, _passages, _passed, _turns
 from jax.flatten_util import ravel_pytree
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.integrate
 from curves import distance
-from gflow import _jacobian, _unseen
+from gflow import _jacobian
+from gflow._integrate import _unseen
 from gflow._solvers import _positive, sample_space
 from gflow._solvers._dual import linear_weights
 from gflow._solvers._gram import (

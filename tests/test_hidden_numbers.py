@@ -6,17 +6,8 @@ import gflow
 import jax
 import numpy as np
 import pytest
-from gflow import (
-    Until,
-    _arrival,
-    _attempt,
-    _drive,
-    _framing,
-    _modes,
-    _paces,
-    _rest,
-    _watch,
-)
+from gflow import Until, _framing, _paces
+from gflow._integrate import _arrival, _attempt, _drive, _modes, _rest, _watch
 from gflow._solvers import _direct, switching
 
 from benchmarks import any_start

@@ -59,12 +59,6 @@ ROOMS: tuple[str, ...] = (
     *(
         "_results",
         "_steps",
-        "_carry",
-        "_passages",
-        "_missed",
-        "_leaving",
-        "_kept",
-        "_passed",
         "_point",
         "_polar",
         "_curve",
@@ -73,27 +67,9 @@ ROOMS: tuple[str, ...] = (
         "_observed",
         "_load",
         "_until",
-        "_landing",
-        "_arrival",
-        "_meeting",
-        "_watch",
-        "_unseen",
-        "_trial",
-        "_attempt",
-        "_loop",
-        "_turns",
-        "_run",
-        "_budget",
-        "_saving",
-        "_archive",
-        "_checkpoint",
-        "_events",
     ),
     *(
-        "_modes",
-        "_rest",
-        "_progress",
-        "_drive",
+        "_integrate",
         "_solve",
         "_member",
         "_sweep",
@@ -106,11 +82,11 @@ ROOMS: tuple[str, ...] = (
 )
 # Walls: imports that run downhill and are wrong all the same.
 WALLS = {
-    "descent": "_frame _framing _solvers _loop _run _drive _solve",
-    "reference": "_flow _solvers _trajectory _loop _run _drive _solve descent",
+    "descent": "_frame _framing _solvers _integrate _solve",
+    "reference": "_flow _solvers _trajectory _integrate _solve descent",
     **dict.fromkeys(
         ("margins", "layers", "paths", "kkt", "neurons", "kernels", "kl"),
-        "_solvers _loop _run _drive _solve descent",
+        "_solvers _integrate _solve descent",
     ),
 }
 # Doors: words that one room alone may speak, or none. We step solvers ourselves.

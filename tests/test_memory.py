@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 from curves import problem, same
-from gflow import _drive
-from gflow._budget import COPIES
+from gflow._integrate import _drive
+from gflow._integrate._budget import COPIES
 
 
 END = gflow.Until(log_t=1e4)

@@ -7,8 +7,8 @@ import gflow
 import numpy as np
 import pytest
 from curves import problem
+from gflow._integrate._progress import LineMeter, Report, log_time_text
 from gflow._limit import stability, work
-from gflow._progress import LineMeter, Report, log_time_text
 
 
 class Listener(gflow.AbstractMeter):

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import pytest
 from curves import curve, problem, same
-from gflow import _archive, _checkpoint
+from gflow._integrate import _archive, _checkpoint
 
 
 END = gflow.Until(log_t=1e4)
@@ -317,7 +317,7 @@ import sys
 import jax
 jax.config.update("jax_enable_x64", True)
 import gflow
-from gflow import _drive
+from gflow._integrate import _drive
 _drive.FIRST_CHECKPOINT_SECONDS = _drive.CHECKPOINT_SECONDS = 0.0
 _drive.CHUNK_STEPS = 8
 flow, network = gflow.problems.relu2()

@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from ._field import two_norm
-from ._frame import Frame
+from .._field import two_norm
+from .._frame import Frame
 
 
 QUIET = 1e-2

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from . import _log_time
-from ._field import two_norm
-from ._frame import Frame
+from .. import _log_time
+from .._field import two_norm
+from .._frame import Frame
+from .._slides import full_dual, multipliers
+from .._types import Scalar
 from ._missed import turned, unit_at
 from ._passages import passages
-from ._slides import full_dual, multipliers
-from ._types import Scalar
 
 
 class Leaving(NamedTuple):

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ._frame import Frame
-from ._steps import FRACTIONS, QUARTERS
+from .._frame import Frame
+from .._steps import FRACTIONS, QUARTERS
 
 
 SHARES = np.array([0.25, 0.25, 0.25, 0.125])

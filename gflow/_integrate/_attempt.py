@@ -9,17 +9,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
+from .._field import Field, two_norm
+from .._slides import with_gates
+from .._solvers import is_own
+from .._steps import Steps
+from .._types import Scalar
+from .._until import LEVELS, Levels
 from ._arrival import Arrival, at_new_gates
 from ._carry import Carry, Tolerance, strong
-from ._field import Field, two_norm
 from ._landing import share_before
 from ._passed import Passed
-from ._slides import with_gates
-from ._solvers import is_own
-from ._steps import Steps
 from ._trial import TERM, Trial, try_step
-from ._types import Scalar
-from ._until import LEVELS, Levels
 from ._watch import LONGEST, watch
 
 

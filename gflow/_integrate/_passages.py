@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from . import _log_time
+from .. import _log_time
 
 
 LOOKS = 16

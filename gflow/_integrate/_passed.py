@@ -17,27 +17,27 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from . import _log_time
-from ._carry import strong
-from ._directions import kink_values
-from ._field import two_norm
-from ._frame import Frame
-from ._kept import MISSED, may_be_kept, share_kept
-from ._lack import Lack
-from ._leaving import leaving_of, room_of
-from ._missed import Solved, duals_anew, lack_of
-from ._passages import any_passage, passages
-from ._settled import marked, settled
-from ._sides import Gates
-from ._slides import (
+from .. import _log_time
+from .._directions import kink_values
+from .._field import two_norm
+from .._frame import Frame
+from .._lack import Lack
+from .._settled import marked, settled
+from .._sides import Gates
+from .._slides import (
     ROUNDED,
     slid,
     term_sizes,
     with_gates,
     wrong_gates,
 )
-from ._steps import FRACTIONS, QUARTERS
-from ._types import Scalar
+from .._steps import FRACTIONS, QUARTERS
+from .._types import Scalar
+from ._carry import strong
+from ._kept import MISSED, may_be_kept, share_kept
+from ._leaving import leaving_of, room_of
+from ._missed import Solved, duals_anew, lack_of
+from ._passages import any_passage, passages
 
 
 ROUNDS = 4

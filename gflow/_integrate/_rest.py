@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._compile import compiled
+from .._field import Field
+from .._framing import REST, make_frame
+from .._jacobian import by_rows
+from .._until import Until
 from ._carry import Carry, Tolerance
-from ._compile import compiled
-from ._field import Field
-from ._framing import REST, make_frame
-from ._jacobian import by_rows
 from ._modes import SEEN, Modes
-from ._until import Until
 
 
 MOST_WEIGHTS = 600

@@ -5,16 +5,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from . import _log_time
-from ._field import Field, two_norm
-from ._frame import Frame
-from ._framing import WAKE
+from .. import _log_time
+from .._field import Field, two_norm
+from .._frame import Frame
+from .._framing import WAKE
+from .._settled import renewed
+from .._slides import free_gradient, with_gates
+from .._steps import Steps
+from .._types import Scalar
+from .._walls import without
 from ._passed import Passed
-from ._settled import renewed
-from ._slides import free_gradient, with_gates
-from ._steps import Steps
-from ._types import Scalar
-from ._walls import without
 
 
 MOVED = 1e-6

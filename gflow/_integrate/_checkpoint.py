@@ -16,11 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from . import _loop, _tree
-from ._archive import read_whole, write_whole
-from ._carry import controller, tolerance
-from ._clock import choose_field
-from ._described import (
+from .. import _tree
+from .._clock import choose_field
+from .._described import (
     VERSION,
     Record,
     clock_name,
@@ -28,16 +26,19 @@ from ._described import (
     record_of,
     require_same,
 )
-from ._field import Field, start_of
-from ._flow import AbstractFlow
-from ._log_time import StepScalars
-from ._observables import Observables, named, stacked, unnamed
+from .._field import Field, start_of
+from .._flow import AbstractFlow
+from .._log_time import StepScalars
+from .._observables import Observables, named, stacked, unnamed
+from .._slides import with_gates
+from .._solvers import Switching, prepare
+from .._steps import Sample, Steps
+from .._until import SaveAt, Until
+from ..clocks import AbstractClock
+from . import _loop
+from ._archive import read_whole, write_whole
+from ._carry import controller, tolerance
 from ._run import Run
-from ._slides import with_gates
-from ._solvers import Switching, prepare
-from ._steps import Sample, Steps
-from ._until import SaveAt, Until
-from .clocks import AbstractClock
 
 
 FORMAT = 13

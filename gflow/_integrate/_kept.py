@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ._frame import Frame
+from .._frame import Frame
+from .._types import Scalar
 from ._leaving import Leaving
 from ._missed import sizes
-from ._types import Scalar
 
 
 MISSED = 0.3

@@ -4,10 +4,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from .._slides import with_gates
 from ._attempt import RUNNING, STUCK
 from ._carry import Carry, strong
 from ._run import Run
-from ._slides import with_gates
 from ._turns import turn
 
 

@@ -12,22 +12,22 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._compile import compiled
+from .._devices import beside
+from .._observed import first_crossing
+from .._results import RESULTS
+from .._slides import with_gates
+from .._steps import Steps
+from .._trajectory import Trajectory, trajectory
+from .._until import Levels
 from . import _attempt, _checkpoint, _events, _loop, _rest
 from ._budget import in_words
 from ._carry import controller, strong, tolerance
-from ._compile import compiled
-from ._devices import beside
 from ._landing import land
 from ._modes import LATEST
-from ._observed import first_crossing
 from ._progress import AbstractMeter, Report
-from ._results import RESULTS
 from ._run import Run
 from ._saving import keep, last_sample, observables_of, samples_of
-from ._slides import with_gates
-from ._steps import Steps
-from ._trajectory import Trajectory, trajectory
-from ._until import Levels
 
 
 FIRST_CHECKPOINT_SECONDS, CHECKPOINT_SECONDS = 5.0, 20.0

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
+from .._field import Field
+from .._observables import Observables
+from .._steps import Sample, Steps
+from .._until import SaveAt, Until
+from .._walls import with_room
 from ._attempt import RUNNING
 from ._carry import Carry, strong
-from ._field import Field
-from ._observables import Observables
-from ._steps import Sample, Steps
-from ._until import SaveAt, Until
-from ._walls import with_room
 
 
 @dataclasses.dataclass

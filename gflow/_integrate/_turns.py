@@ -6,10 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ._attempt import STUCK
-from ._carry import Carry
-from ._compile import compiled
-from ._directions import (
+from .._compile import compiled
+from .._directions import (
     block_rows,
     by_block,
     directions,
@@ -17,11 +15,11 @@ from ._directions import (
     kink_values,
     with_normals,
 )
-from ._field import Field, two_norm
-from ._filippov import independent, mixed_gates, pivoted_gates
-from ._settled import renewed, settled
-from ._sides import Gates, with_slides
-from ._slides import (
+from .._field import Field, two_norm
+from .._filippov import independent, mixed_gates, pivoted_gates
+from .._settled import renewed, settled
+from .._sides import Gates, with_slides
+from .._slides import (
     ROUNDED,
     full_dual,
     jump_rows,
@@ -30,6 +28,8 @@ from ._slides import (
     strengths,
     with_gates,
 )
+from ._attempt import STUCK
+from ._carry import Carry
 
 
 AT_LEAST = 2

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ._sides import Gates
-from ._types import Scalar
-from ._walls import Walls
+from .._sides import Gates
+from .._types import Scalar
+from .._walls import Walls
 
 
 class Carry(eqx.Module):

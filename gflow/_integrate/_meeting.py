@@ -12,16 +12,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from . import _log_time
+from .. import _log_time
+from .._field import two_norm
+from .._frame import Frame
+from .._holding import BEHIND, Held, holding, pull_at
+from .._steps import QUARTERS
+from .._types import Scalar
+from .._walls import Walls, orthonormal, solved, without
+from .._ways import BACK, End, Ways, any_bends, bends, near_of, ways_of
 from ._arrival import Arrival
-from ._field import two_norm
-from ._frame import Frame
-from ._holding import BEHIND, Held, holding, pull_at
 from ._passages import passages
-from ._steps import QUARTERS
-from ._types import Scalar
-from ._walls import Walls, orthonormal, solved, without
-from ._ways import BACK, End, Ways, any_bends, bends, near_of, ways_of
 
 
 HEAVY, FLAT = 1e-3, 1e-6

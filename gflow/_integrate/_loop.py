@@ -12,19 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from . import _log_time
+from .. import _log_time
+from .._field import Field, two_norm
+from .._jacobian import jacobian_of
+from .._log_time import StepScalars
+from .._seen import seen_margins
+from .._solvers import is_own
+from .._steps import Sample, Steps
+from .._types import Scalar
+from .._until import Levels
+from .._walls import no_walls
 from ._attempt import GROWTH, LONGEST, RUNNING, attempt
 from ._carry import Carry, Tolerance, strong
-from ._field import Field, two_norm
-from ._jacobian import jacobian_of
-from ._log_time import StepScalars
-from ._seen import seen_margins
-from ._solvers import is_own
-from ._steps import Sample, Steps
 from ._trial import TERM
-from ._types import Scalar
-from ._until import Levels
-from ._walls import no_walls
 
 
 FIRST_STEP = 1.0

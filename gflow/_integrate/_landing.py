@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from . import _log_time
-from ._field import Field
-from ._log_time import StepScalars
-from ._places import first_passed
-from ._steps import Sample, Steps, join, weights_within, within
-from ._types import Scalar
-from ._until import LEVELS, Levels, Until
+from .. import _log_time
+from .._field import Field
+from .._log_time import StepScalars
+from .._places import first_passed
+from .._steps import Sample, Steps, join, weights_within, within
+from .._types import Scalar
+from .._until import LEVELS, Levels, Until
 
 
 LOOKS = 33

@@ -8,17 +8,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._field import Field, two_norm
+from .._frame import LOG_GROWTH, Frame, frame_velocity
+from .._framing import make_frame
+from .._log_time import NODES
+from .._solvers import gradients_per_attempt, is_own
+from .._steps import FRACTIONS, QUARTERS, Steps, record
+from .._types import Scalar
 from ._arrival import Arrival, arrive, scaled_error
 from ._carry import Carry, Tolerance
-from ._field import Field, two_norm
-from ._frame import LOG_GROWTH, Frame, frame_velocity
-from ._framing import make_frame
-from ._log_time import NODES
 from ._meeting import Met, meet
 from ._passed import Passed, Solved, pass_kinks, unpassed
-from ._solvers import gradients_per_attempt, is_own
-from ._steps import FRACTIONS, QUARTERS, Steps, record
-from ._types import Scalar
 from ._unseen import unseen
 
 

@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
+from .._steps import Sample, Steps, join
+from .._until import SaveAt
 from ._run import Run
-from ._steps import Sample, Steps, join
-from ._until import SaveAt
 
 
 COPIES = 2

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 
+from .._observables import Observables, stacked
+from .._observed import observed
+from .._steps import Sample, Steps, join, sample
+from .._until import SaveAt
 from ._budget import file, points_of
-from ._observables import Observables, stacked
-from ._observed import observed
 from ._run import Run
-from ._steps import Sample, Steps, join, sample
-from ._until import SaveAt
 
 
 def last_sample(run: Run) -> Sample:

@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from . import _log_time
-from ._field import two_norm
-from ._frame import Frame
+from .. import _log_time
+from .._field import two_norm
+from .._frame import Frame
+from .._sides import Gates
+from .._slides import full_dual, with_gates
+from .._steps import FRACTIONS, QUARTERS
+from .._types import Scalar
 from ._passages import through_quarters
-from ._sides import Gates
-from ._slides import full_dual, with_gates
-from ._steps import FRACTIONS, QUARTERS
-from ._types import Scalar
 
 
 _MIDDLES = (FRACTIONS[1:] + FRACTIONS[:-1]) / 2
