@@ -129,7 +129,8 @@ class StepScalars(eqx.Module):
         loss = jnp.asarray(self.loss)
         # The last power that the polynomial has. Of this, not of the loss: over a step
         # where the radius grows by e^60 that has another size at each of its points.
-        loss = loss + (end - loss[-1]) * RATE_NODES ** (RATE_NODES.size - 1)
+        more = jnp.where(jnp.isfinite(end - loss[-1]), end - loss[-1], 0.0)
+        loss = loss + more * RATE_NODES ** (RATE_NODES.size - 1)
         loss = loss.at[-1].set(end)
         return dataclasses.replace(self, loss=loss)
 

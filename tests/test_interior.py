@@ -164,7 +164,9 @@ def test_weights_are_found_from_any_guess(
 def test_other_constants_find_them_too(module, name, value, monkeypatch):
     jax.clear_caches()
     monkeypatch.setattr(module, name, value)
-    for seed in (5, 6, 12, 14):
-        for factored in (False, True):
-            assert_found(seed, factored, 180, 14.0, 20.0, LOSSES[0], unseen=7)
-    jax.clear_caches()
+    try:
+        for seed in (5, 6, 12, 14):
+            for factored in (False, True):
+                assert_found(seed, factored, 180, 14.0, 20.0, LOSSES[0], unseen=7)
+    finally:
+        jax.clear_caches()

@@ -117,7 +117,7 @@ def test_the_loss_is_that_of_the_network(seed):
 
 
 @pytest.mark.parametrize("log_scale", [300.0, 600.0])
-@pytest.mark.parametrize("seed", [2, 5, 6])
+@pytest.mark.parametrize("seed", [3, 6, 9])
 def test_the_loss_is_right_inside_of_steps_that_grow_a_hundredfold(seed, log_scale):
     """Also where units are put back, if only by the rounding of where they are."""
     random = np.random.default_rng(seed)

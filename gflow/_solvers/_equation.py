@@ -14,7 +14,7 @@ from .._logs import log_sum_exp
 from .._types import Scalar
 from ._iterates import Change, Guess, Iterate, Miss, Slopes
 from ._newton import solve_newton
-from ._own_law import FLOOR, HUGE, LOG_HUGE, linear_law, own_weights
+from ._own_law import FLOOR, HUGE, LOG_HUGE, linear_law, own_weights, slopes_of
 from ._positive import AbstractPositive
 
 
@@ -29,6 +29,9 @@ NEAR = 1.0
 
 NEAR_MARGIN = 0.3
 """Where weights lead to margins so near to those that they ask for, these serve."""
+
+WILD = 50.0
+"""A total of weights that is so many nats from one is no guess of them."""
 
 
 class Equation(eqx.Module):
@@ -79,7 +82,7 @@ class Equation(eqx.Module):
         beyond = jnp.log(q) - goal_of(self.flow, margins, self.seen)
         distance = jnp.sum(_gap(q, beyond) * beyond)
         linearized = jnp.where(plain, margins, self._far(linearized, margins))
-        slopes, shares = self._weight_slopes(linearized)
+        slopes, shares = slopes_of(self.flow, linearized, self.seen)
         ahead = (margins - linearized).reshape(slopes.shape)
         lower = slopes * ahead
         if shares is not None:
@@ -93,10 +96,6 @@ class Equation(eqx.Module):
         rows, ends = (a.reshape(-1, self.flow.rivals) for a in (linearized, margins))
         far = jnp.any(jnp.abs(ends - rows) > NEAR_MARGIN, axis=1, keepdims=True)
         return jnp.ravel(jnp.where(far, rows, ends))
-
-    def _weight_slopes(self, margins):
-        rows = margins.reshape(-1, self.flow.rivals)
-        return self.flow.loss.weight_slopes(rows)
 
     def distance(self, iterate: Iterate, scale: Scalar) -> Scalar:
         """How far an iterate is from the solution at most, in nats."""
@@ -131,7 +130,7 @@ class Equation(eqx.Module):
 
     def slopes(self, iterate: Iterate, miss: Miss, large: bool) -> Slopes:
         """How the weights follow the margins, linearized."""
-        slopes, shares = self._weight_slopes(miss.linearized)
+        slopes, shares = slopes_of(self.flow, miss.linearized, self.seen)
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
         mean = iterate.guess.q
         if large:
@@ -184,9 +183,14 @@ class Equation(eqx.Module):
         new, margins = own_weights(
             self.flow, log_total, start, expected, own, self.seen
         )
-        new = jnp.where(self.seen, new, FLOOR)
+        more = jnp.log(jnp.sum(new))
+        # A total so far off is no linear guess any more, and all weights are with it.
+        tame = jnp.abs(more) < WILD
+        new = jnp.where(tame, new, jnp.where(self.seen, start, FLOOR))
         guess = self._moved(iterate.guess, change.guess, 1.0, _admitted(new))
-        return Iterate(guess, margins, log_total + jnp.log(jnp.sum(new)))
+        led = Iterate(guess, margins, log_total + more)
+        begun = self.begun(guess, scale)
+        return jax.tree.map(lambda a, b: jnp.where(tame, a, b), led, begun)
 
     def step(
         self, iterate: Iterate, scale: Scalar, large: bool, guarded: Bool[Array, ""]

@@ -20,7 +20,7 @@ FLOOR, HUGE = 1e-280, 1e280
 LOG_HUGE = 600.0
 
 ENOUGH, MOST = 0.1, 60
-"""Weights are sought to so many nats, in so many iterations: it takes one or two."""
+"""Weights are sought to so many nats, in so many iterations: mostly in none or two."""
 
 
 def own_weights(
@@ -63,18 +63,31 @@ def own_weights(
     def improved(carry):
         q, count = carry
         margins, excess, wanted = missed(q)
-        slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
+        slopes, shares = slopes_of(flow, margins, counts)
         down, decay = _down(excess, own * q, slopes, shares)
         linear = q * (1 - down)
         law = q * jnp.exp(jnp.clip(-down, -LOG_HUGE, LOG_HUGE))
         # Neither passes the end: at most to where the weight resists for itself.
         up = jnp.maximum(linear, jnp.minimum(law, 1 / (own * decay + FLOOR)))
         new = jnp.where(down < 0, up, jnp.where(down < 0.9, linear, law))
-        return jnp.where(wanted, jnp.clip(new, FLOOR, HUGE), q), count + 1
+        return jnp.where(wanted, kept_of(new), q), count + 1
 
-    start = jnp.clip(start, FLOOR, HUGE)
+    def kept_of(q):
+        return jnp.where(counts, jnp.clip(q, FLOOR, HUGE), FLOOR)
+
+    start = kept_of(start)
     found, _ = jax.lax.while_loop(unfinished, improved, (start, jnp.asarray(0)))
     return found, ahead + own * (found - guess)
+
+
+def slopes_of(
+    flow: AbstractFlow, margins: Float[Array, " m"], counts: Bool[Array, " m"]
+) -> tuple[Float[Array, "samples rivals"], Float[Array, "samples rivals"] | None]:
+    """`weight_slopes` of a loss, where some rivals of a sample may not count."""
+    slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
+    if shares is None:
+        return slopes, None
+    return slopes, jnp.where(counts.reshape(shares.shape), shares, 0.0)
 
 
 def _down(excess, pulled, slopes, shares):
