@@ -231,6 +231,7 @@ def test_nor_are_samples_of_classes_but_for_a_few():
         (_own_law, "ENOUGH", 0.01),
         (_own_law, "ENOUGH", 1.0),
         (_own_law, "MOST", 20),
+        (_own_law, "ROUNDED", 1e-13),
         (_equation, "WILD", 150.0),
     ],
 )
@@ -260,7 +261,7 @@ def missed_by_own_law(name, seed, log_own, log_total):
     exact = np.asarray(there) + np.asarray(own) * (np.asarray(q) - expected)
     np.testing.assert_allclose(margins, exact, rtol=1e-9, atol=1e-9)
     excess = np.log(q) + log_total - flow.log_weights(jnp.asarray(exact))
-    rounded = 1e-14 * np.abs(np.asarray(own * expected))  # of margins
+    rounded = 1.01 * _own_law.ROUNDED * (np.abs(there) + own * (q + expected))
     solved = np.abs(excess) <= 1.01 * _own_law.ENOUGH + rounded
     bounds = np.asarray(q) <= 1.01 * _own_law.FLOOR, np.asarray(q) >= _own_law.HUGE
     return np.sum(~(solved | bounds[0] | bounds[1]))

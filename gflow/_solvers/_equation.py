@@ -70,8 +70,7 @@ class Equation(eqx.Module):
     def begun(self, guess: Guess, scale: Scalar) -> Iterate:
         """A guess, linearized where it leads."""
         margins = scale * self.margins(guess.motion)
-        total = log_sum_exp(_pulls(self.flow, margins, self.seen))
-        return Iterate(guess, margins, total)
+        return Iterate(guess, margins, log_sum_exp(self._pulls(margins)))
 
     def miss(
         self, iterate: Iterate, scale: Scalar, plain: bool | Bool[Array, ""] = False
@@ -79,8 +78,7 @@ class Equation(eqx.Module):
         """What an iterate misses, linearized where it leads if that is `plain`."""
         (q, motion), linearized, log_total = iterate
         margins = scale * self.margins(motion)
-        beyond = jnp.log(q) - goal_of(self.flow, margins, self.seen)
-        distance = jnp.sum(_gap(q, beyond) * beyond)
+        beyond, distance = self._beyond(q, margins)
         linearized = jnp.where(plain, margins, self._far(linearized, margins))
         slopes, shares = slopes_of(self.flow, linearized, self.seen)
         ahead = (margins - linearized).reshape(slopes.shape)
@@ -97,19 +95,29 @@ class Equation(eqx.Module):
         far = jnp.any(jnp.abs(ends - rows) > NEAR_MARGIN, axis=1, keepdims=True)
         return jnp.ravel(jnp.where(far, rows, ends))
 
-    def distance(self, iterate: Iterate, scale: Scalar) -> Scalar:
-        """How far an iterate is from the solution at most, in nats."""
-        distance = self.miss(iterate, scale).distance
+    def _pulls(self, margins):
+        return _pulls(self.flow, margins, self.seen)
+
+    def _beyond(self, q, margins):
+        """How much more weights are than margins ask for, and how far that is."""
+        beyond = jnp.log(q) - goal_of(self.flow, margins, self.seen)
+        return beyond, jnp.sum(_gap(q, beyond) * beyond)
+
+    def distance(self, guess: Guess, scale: Scalar) -> Scalar:
+        """How far a guess is from the solution at most, in nats."""
+        _, distance = self._beyond(guess.q, scale * self.margins(guess.motion))
         if not self.gram.holds_motion:
             return distance
-        ahead = iterate.guess.motion - self.gram.motion(iterate.guess.q)
+        ahead = guess.motion - self.gram.motion(guess.q)
         return distance + self.eta * scale * jnp.sum(ahead**2)
 
     def at_motion(self, motion: Float[Array, " r"], scale: Scalar) -> Iterate:
         """A motion, with the weights that the margins there ask for."""
         margins = scale * self.margins(motion)
-        q = jnp.exp(goal_of(self.flow, margins, self.seen))
-        return self.begun(Guess(jnp.maximum(q, FLOOR), motion), scale)
+        pulls = self._pulls(margins)
+        total = log_sum_exp(pulls)
+        q = jnp.maximum(jnp.exp(pulls - total), FLOOR)
+        return Iterate(Guess(q, motion), margins, total)
 
     def better(self, one: Iterate, other: Iterate, scale: Scalar) -> Iterate:
         """The one of two iterates that is nearer, by the length of Newton's step."""
@@ -125,7 +133,9 @@ class Equation(eqx.Module):
             return jax.tree.map(lambda a, b: jnp.where(nearer, b, a), one, other)
 
         return jax.lax.cond(
-            self.miss(one, scale).distance < NEAR, lambda: one, compared
+            self._beyond(one.guess.q, scale * self.margins(one.guess.motion))[1] < NEAR,
+            lambda: one,
+            compared,
         )
 
     def slopes(self, iterate: Iterate, miss: Miss, large: bool) -> Slopes:
@@ -188,9 +198,11 @@ class Equation(eqx.Module):
         tame = jnp.abs(more) < WILD
         new = jnp.where(tame, new, jnp.where(self.seen, start, FLOOR))
         guess = self._moved(iterate.guess, change.guess, 1.0, _admitted(new))
-        led = Iterate(guess, margins, log_total + more)
-        begun = self.begun(guess, scale)
-        return jax.tree.map(lambda a, b: jnp.where(tame, a, b), led, begun)
+        return jax.lax.cond(
+            tame,
+            lambda: Iterate(guess, margins, log_total + more),
+            lambda: self.begun(guess, scale),
+        )
 
     def step(
         self, iterate: Iterate, scale: Scalar, large: bool, guarded: Bool[Array, ""]
@@ -214,7 +226,7 @@ class Equation(eqx.Module):
         """Where the step by weight leads if that is nearer, else the best of shares."""
         before = jnp.maximum(miss.distance, self.length(change, slopes, scale))
         return jax.lax.cond(
-            self.distance(new, scale) <= jnp.maximum(before / 2, 1e-20),
+            self.distance(new.guess, scale) <= jnp.maximum(before / 2, 1e-20),
             lambda: new,
             lambda: self.best_share(iterate, miss, change, slopes, new, scale),
         )
@@ -238,7 +250,7 @@ class Equation(eqx.Module):
 
         one = jax.tree.map(lambda a: a[None], other)
         by_weights = joined(jax.vmap(share_of_weights)(SHARES), one)
-        distances = jax.vmap(lambda new: self.distance(new, scale))(by_weights)
+        distances = jax.vmap(lambda new: self.distance(new, scale))(by_weights.guess)
         if not self.gram.holds_motion:  # it is that of the weights, and tells nothing
             best = jnp.nanargmin(distances)
             return jax.tree.map(lambda some: some[best], by_weights)

@@ -22,6 +22,9 @@ LOG_HUGE = 600.0
 ENOUGH, MOST = 0.1, 60
 """Weights are sought to so many nats, in so many iterations: mostly in none or two."""
 
+ROUNDED = 1e-14
+"""And no better than margins are known, of what adds up to them."""
+
 
 def own_weights(
     flow: AbstractFlow,
@@ -51,7 +54,9 @@ def own_weights(
         # Of the difference: far out, margins without their own part have no digits.
         margins = ahead + own * (q - guess)
         excess = jnp.log(q) + log_total - flow.log_weights(margins)
-        wanted = (jnp.abs(excess) > ENOUGH) & ((q > FLOOR) | (excess < 0)) & counts
+        rounding = ROUNDED * (jnp.abs(ahead) + own * (q + jnp.abs(guess)))
+        off = jnp.abs(excess) > ENOUGH + rounding
+        wanted = off & ((q > FLOOR) | (excess < 0)) & counts
         samples = jnp.any(wanted.reshape(-1, flow.rivals), axis=1)
         return margins, excess, jnp.repeat(samples, flow.rivals)
 

@@ -103,7 +103,7 @@ def solve_weights(
     def attempt(carry):
         given, number, _ = carry
         again = number > 0
-        astray = again & ~(equation.distance(given, scale) < NEAR)
+        astray = again & ~(equation.distance(given.guess, scale) < NEAR)
         path = central_path(equation, scale, astray)
         best = _where(astray, equation.begun(path, scale), given)
         if gram.holds_motion:
