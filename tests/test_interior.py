@@ -65,16 +65,16 @@ def path(shift, gram, seen, scale):
     return central_path(equation, scale, jnp.asarray(True))
 
 
-def tolerance(scale):
-    """The error that is asked for: margins are rounded, and their scale times that."""
-    return 1e-9 + 1e-17 * scale
+def tolerance(gram, scale):
+    """The error that is asked for: of a motion not less than margins are rounded by."""
+    return 1e-9 + (1e-17 * scale if gram.holds_motion else 0.0)
 
 
 @eqx.filter_jit
 def weights(loss, guess, shift, gram, seen, scale):
     return solve_weights(
         flow_of(loss, shift.size), guess, shift, gram, scale, seen, jnp.asarray(ETA),
-        tolerance(scale), gram.motion(guess),
+        tolerance(gram, scale), gram.motion(guess),
     )  # fmt: skip
 
 
@@ -117,16 +117,17 @@ def assert_found(seed, factored, number, log_scale, spread, loss, unseen=0):
     guess = jax.nn.softmax(spread * jnp.asarray(random.normal(size=number)))
     q, motion, error = weights(loss, guess, shift, gram, seen, jnp.exp(log_scale))
     slope = np.max(norm(factor, axis=1))
-    assert float(error) <= tolerance(np.exp(log_scale))
+    asked = tolerance(gram, np.exp(log_scale))
+    assert float(error) <= asked
     left, size = gap(np.asarray(q), motion, gram, factor, shift, seen)
     # The entropy that the softmin adds has a gap of its own; and margins move with the
     # stage, by their slopes.
     nats = 1.01 * np.log(number)
-    if gram.holds_motion and left > nats * np.exp(-log_scale) + 1e-8 * slope:
+    if gram.holds_motion and left > nats * np.exp(-log_scale) + 10 * asked * slope:
         q = polished(np.asarray(motion), factor, np.asarray(shift), log_scale)
         left, size = gap(q, motion, gram, factor, shift, seen)
         nats = NATS
-    assert left <= nats * np.exp(-log_scale) + 1e-8 * slope + 1e-10 * size
+    assert left <= nats * np.exp(-log_scale) + 10 * asked * slope + 1e-10 * size
 
 
 LOSSES = [gflow.Exponential(), gflow.Logistic()]
