@@ -21,9 +21,10 @@ from jaxtyping import Array, Bool, Float, Int, Num, PyTree
 
 from . import _tree
 from ._blocks import Blocks, whole
+from ._coordinates import AbstractCoordinates, Flat, Sphere
+from ._dual_kinds import AbstractDuals, Errors, Shares
 from ._flow import AbstractFlow
 from ._gates import Kinks, find_kinks, frozen
-from ._logs import log_mean_exp
 from ._rows import rows_of
 from ._sides import Gates, blocks_of, is_straight, no_gates, recorded
 from ._switches import switches
@@ -40,17 +41,8 @@ loss). Rounding in z is 1e-16 of it, and R times that enters log q: with more su
 samples than directions 1e13 stalls and 1e10 runs (found by trial on toy problems). It
 moves the direction by about 1e-10."""
 
-MILD = 15.0
-"""Below this R max|z| the dual weights are a function of the point; above, unknowns of
-their own. At rest differences of stored ones would carry rounding into the weights."""
-
 LOG_HUGE = 709.0
-LOG_MOST = 300.0
-"""exp of more than the first overflows: beyond, times and losses are infinite; and the
-square of exp of more than the second, with room for what it is multiplied by."""
-
-LEAST_LOSS = -1500.0
-"""The logarithm of a square loss that is zero to the last bit."""
+"""exp of more overflows: beyond, times and losses are infinite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +62,8 @@ class Field(eqx.Module):
         structure: All else of the network.
         units: The blocks of weights that errors are relative to.
         norm: In which the flow is steepest.
-        polar: Whether the point is kept at norm one beside a log-radius.
+        coordinates: How the point and the log-radius stand for the weights.
+        duals: The kind of the dual weights.
         clock: What `tau` counts.
         kinks: What kinks the network has on one sample.
         straight: Whether each $u$ is linear in the weights that it depends on.
@@ -85,7 +78,8 @@ class Field(eqx.Module):
     structure: PyTree
     units: Units
     norm: AbstractNorm
-    polar: bool = eqx.field(static=True)
+    coordinates: AbstractCoordinates
+    duals: AbstractDuals
     clock: AbstractClock
     kinks: Kinks = eqx.field(static=True)
     straight: bool = eqx.field(static=True)
@@ -106,12 +100,13 @@ class Field(eqx.Module):
         self.degree = jnp.asarray(np.float64(degree))
         self.units = find_units(network)
         self.norm = flow.norm_of(tuple(s.sizes for s in jax.tree.leaves(self.shapes)))
-        self.polar = (
-            not math.isnan(degree) and flow.kind != "targets" and self.euclidean
-        )
+        targets = flow.kind == "targets"
+        self.duals = Errors() if targets else Shares()
+        polar = not math.isnan(degree) and not targets and self.euclidean
+        self.coordinates = Sphere(self.degree) if polar else Flat()
         self.clock = clock
         self.kinks = find_kinks(flow.sample_margins, network, flow.x[0], flow.y[0])
-        slow = self.euclidean and not self.free and self.kinks.count == 0
+        slow = self.euclidean and not targets and self.kinks.count == 0
         self.walled = slow and switches(network, flow.x[0])
         point = jnp.asarray(_tree.vector(network))
         self.blocks = whole(point.size, self.kinks.count)
@@ -123,24 +118,14 @@ class Field(eqx.Module):
             self.gates = recorded(self, point)
 
     @property
-    def free(self) -> bool:
-        """Whether dual weights are minus the errors, not a point of the simplex."""
-        return self.flow.kind == "targets"
-
-    @property
     def euclidean(self) -> bool:
         """Whether the motion is linear in the dual weights."""
         return isinstance(self.norm, L2Norm)
 
     @property
-    def growth_power(self) -> Scalar:
-        r"""The polar clock runs at $|x|$ to this power."""
-        return self.degree - 2 if self.polar else jnp.zeros(())
-
-    @property
     def exponent(self) -> Scalar:
         r"""Far out the loss is $\exp(-r^{\text{exponent}})$; 0 if not known."""
-        return self.degree * self.flow.loss.tail if self.polar else jnp.zeros(())
+        return self.coordinates.power * self.flow.loss.tail
 
     def network(self, points: Float[AnyArray, "*times weights"]) -> PyTree:
         """The network whose parameters are this vector, or a stack of them."""
@@ -214,9 +199,9 @@ class Field(eqx.Module):
         bent = jax.vmap(one)(on, x, y, rows)
         return bent.reshape(directions.shape)
 
-    def log_scale(self, log_radius: Scalar) -> Scalar:
+    def log_scale(self, log_radius: Float[AnyArray, ""]) -> Scalar:
         r"""$\log R$."""
-        return self.degree * log_radius if self.polar else jnp.zeros(())
+        return self.coordinates.power * self.coordinates.beside(log_radius)
 
     def scale(self, margins: Float[Array, " margins"], log_radius: Scalar) -> Scalar:
         """$R$, capped by `SCALE_CAP`, for margins of this size."""
@@ -226,9 +211,7 @@ class Field(eqx.Module):
 
     def mild(self, margins: Float[Array, " margins"], scale: Scalar) -> Bool[Array, ""]:
         """Whether the dual weights are a tame function of the margins."""
-        if self.free:
-            return jnp.asarray(True)
-        return scale * jnp.max(jnp.abs(margins)) < MILD
+        return self.duals.mild(margins, scale)
 
     def dual_weights(
         self,
@@ -242,22 +225,8 @@ class Field(eqx.Module):
         Its sum over the margins that are `seen` is one. Those that are `held` have
         theirs in proportion, and the others none.
         """
-        if self.free:
-            return -margins
-        logs = self.flow.log_weights(self.scale(margins, log_radius) * margins)
-        q = jax.nn.softmax(jnp.where(seen, logs, -jnp.inf))
-        if held is None:
-            return q
-        total = jax.nn.logsumexp(jnp.where(seen, logs, -jnp.inf))
-        return jnp.where(held, jnp.exp(jnp.minimum(logs - total, LOG_MOST)), q)
-
-    def pull_sizes(self, dual: Float[Array, " margins"]) -> Float[Array, " margins"]:
-        """The sizes of the pulls of the samples, whose rounding is relative to them.
-
-        Dual weights have digits; errors are differences, as accurate as the targets.
-        """
-        sizes = jnp.abs(dual)
-        return sizes + jnp.abs(jnp.ravel(self.flow.y)) if self.free else sizes
+        scale = self.scale(margins, log_radius)
+        return self.duals.weights(self.flow, margins, scale, seen, held)
 
     def log_slope_and_loss(
         self,
@@ -266,33 +235,7 @@ class Field(eqx.Module):
         seen: Bool[Array, " margins"],
     ) -> tuple[Scalar, Scalar]:
         r"""$\log G$, over the margins that are seen, and $\log \mathcal L$."""
-        flow = self.flow
-        largest = LOG_HUGE / max(flow.loss.tail, 1.0)
-        log_scale = self.degree * log_radius if self.polar else jnp.zeros(())
-        scaled = jnp.exp(jnp.minimum(log_scale, largest)) * margins
-        log_losses = flow.log_losses(scaled)
-        if self.free:
-            log_losses = jnp.maximum(log_losses, LEAST_LOSS)
-        log_loss = log_mean_exp(log_losses)
-        if self.free:
-            return jnp.asarray(-math.log(flow.samples)), log_loss
-        logs = jnp.where(seen, flow.log_weights(scaled), -jnp.inf)
-        return log_mean_exp(logs) + math.log(flow.rivals), log_loss
-
-
-def start_of(
-    field: Field, network: PyTree
-) -> tuple[Float[Array, " weights"], Float[Array, ""]]:
-    """The point and log-radius of a network; safe down to norms of 1e-300."""
-    vector = _tree.vector(network)
-    if not field.polar:
-        return jnp.asarray(vector), jnp.zeros(())
-    largest = np.max(np.abs(vector))
-    radius = np.linalg.norm(vector / largest)
-    log_radius = np.log(radius) + np.log(largest)
-    return jnp.asarray(vector / largest / radius), jnp.asarray(log_radius)
-
-
-def two_norm(vector: Float[Array, " n"]) -> Scalar:
-    """The Euclidean norm."""
-    return jnp.sqrt(jnp.dot(vector, vector))
+        largest = LOG_HUGE / max(self.flow.loss.tail, 1.0)
+        log_scale = jnp.minimum(self.log_scale(log_radius), largest)
+        scaled = jnp.exp(log_scale) * margins
+        return self.duals.log_slope_and_loss(self.flow, scaled, seen)

@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from ._field import Field, two_norm
+from ._coordinates import two_norm
+from ._field import Field
 from ._jacobian import Jacobian
 from ._lack import Lack
 from ._slides import projector
@@ -117,7 +118,7 @@ class Frame(eqx.Module):
 
     def log_speed(self, point: Float[Array, " weights"]) -> Scalar:
         r"""$\log \Lambda$."""
-        return self.log_growth(point) + self.field.growth_power * jnp.log(
+        return self.log_growth(point) + self.field.coordinates.growth_power * jnp.log(
             two_norm(point)
         )
 

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._field import Field, two_norm
+from ._coordinates import two_norm
+from ._field import Field
 from ._frame import Frame
 from ._jacobian import Jacobian, by_rows, jacobian_of
 from ._paces import Paces, paces
@@ -99,7 +100,7 @@ def make_frame(
     gradient = jnp.where(rest, 0.0, start.gradient)
     start = start._replace(gradient=gradient)
     whole = sizes.whole
-    growth = jnp.dot(point, gradient) / whole**2 if field.polar else jnp.zeros(())
+    growth = field.coordinates.growth(point, gradient)
     if field.euclidean:
         pace = paces(
             field, allowed, point, gradient, sizes.unit, sizes.size, rest, growth,
@@ -131,7 +132,7 @@ def _seen(field: Field, point, log_radius, dual, gradient, length) -> _Start:
     margins, jacobian = jacobian_of(field, point)
     seen = seen_margins(field, jacobian)
     lost = jnp.zeros_like(seen)
-    if not field.free:
+    if not field.duals.linear:
         there = field, margins, jacobian, log_radius
         dual, gradient = counted(*there, seen, dual, gradient)
         total = jnp.sum(dual)
@@ -174,7 +175,7 @@ def _sample_by_sample(field: Field, start: _Start, free):
     def sums(rows, _, pulls, dual):
         return (), (pulls @ free(rows), dual @ rows**2)
 
-    weights = field.pull_sizes(start.dual), jnp.abs(start.dual)
+    weights = field.duals.pull_sizes(field.flow, start.dual), jnp.abs(start.dual)
     return by_rows(start.jacobian, sums, *weights)[1]
 
 

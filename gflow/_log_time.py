@@ -229,7 +229,7 @@ def step_scalars(
         for exponent in (field.exponent, falls)
     )
     rate, loss = log_rate / growth, -log_loss / lasting
-    constants = field.degree, field.exponent, falls, field.growth_power
+    constants = field.degree, field.exponent, falls, field.coordinates.growth_power
     return StepScalars(length, log_radius, rate, loss, log_tau_rate, *constants)
 
 

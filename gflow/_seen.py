@@ -14,7 +14,7 @@ def seen_margins(field: Field, jacobian: Jacobian) -> Bool[Array, " margins"]:
     The others pull at nothing, and must not count in the normalization of $q$.
     """
     seen, _ = by_rows(jacobian, lambda rows, _: (jnp.any(rows != 0, axis=1), ()))
-    return seen | field.free | ~jnp.any(seen)
+    return seen | field.duals.linear | ~jnp.any(seen)
 
 
 def counted(

@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ._coordinates import two_norm
 from ._directions import block_rows, directions, kink_values, with_normals
-from ._field import Field, two_norm
+from ._field import Field
 from ._jacobian import jacobian_of
 from ._seen import seen_margins
 from ._sides import Gates
@@ -132,10 +133,8 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     along = directions(block_rows(there, point, numbers))
     for _ in range(1 if field.straight else ONTO):
         point = onto_kinks(there, point, numbers, along)
-    unit = point
-    if field.polar:
-        size = two_norm(point)
-        unit, log_radius = point / size, log_radius + jnp.log(size)
+    unit = field.coordinates.back(point)
+    log_radius = field.coordinates.beside(log_radius + jnp.log(two_norm(point)))
     margins, pullback = jax.vjp(there.margins, unit)
     whole = full_dual(there, margins, log_radius, dual)
     s, slack, strength = multipliers_along(
@@ -229,7 +228,7 @@ def renewed(field: Field, point, log_radius, dual):
         Margins, dual weights, negative gradient, and the rate of the clock.
     """
     margins, jacobian = jacobian_of(field, point)
-    if field.free:
+    if field.duals.linear:
         dual, total = -margins, jnp.ones(())
     else:
         known = dual > 0

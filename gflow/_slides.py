@@ -267,7 +267,7 @@ def full_dual(
     dual: Float[Array, " margins"],
 ) -> Float[Array, " margins"]:
     """Dual weights, those of unseen samples in proportion: they too decide gates."""
-    if field.free:
+    if field.duals.linear:
         return dual
     seen = dual > 0
     whole = field.dual_weights(margins, log_radius, seen, ~seen)

@@ -13,7 +13,6 @@ from . import _tree
 from ._checks import require_concrete
 from ._clock import choose_field
 from ._compile import compiled
-from ._field import start_of
 from ._flow import AbstractFlow
 from ._integrate import _checkpoint, _loop
 from ._integrate._budget import check_memory
@@ -170,7 +169,7 @@ def _new_run(
     field, degree = choose_field(flow, network, clock)
     carry, start = compiled(_loop.begin)(
         field, solver, controller(rtol), tolerance(rtol, atol),
-        *start_of(field, network),
+        *field.coordinates.start(_tree.vector(network)),
     )  # fmt: skip
     start = jax.tree.map(np.asarray, start)
     check_memory(memory, save, start.point.size - 1, start.weights.size)

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from . import _log_time
-from ._field import Field, two_norm
+from ._coordinates import two_norm
+from ._field import Field
 from ._frame import Frame
 from ._log_time import StepScalars
 from ._places import fractions_at
@@ -107,7 +108,7 @@ def record(
         log_t=log_t,
         log_radius=log_radius[-1],
         log_loss=log_loss[-1],
-        weights=duals if field.free else duals / jnp.sum(duals, axis=1, keepdims=True),
+        weights=field.duals.normalized(duals),
     )
     return step, margins[-1]
 
@@ -117,7 +118,7 @@ def _rates(frame: Frame, on, s: Scalar, point: Float[Array, " weights"]):
     field = eqx.tree_at(lambda f: f.gates.on, frame.field, on)
     whole = two_norm(point)
     log_radius = frame.log_radius_at(s) + jnp.log(whole)
-    unit, gauge = (point / whole, log_radius) if field.polar else (point, jnp.zeros(()))
+    unit, gauge = field.coordinates.back(point), field.coordinates.beside(log_radius)
     margins = field.margins(unit)
     # A step is blind to what nothing saw at its start, and so is its loss.
     known = (
@@ -125,13 +126,13 @@ def _rates(frame: Frame, on, s: Scalar, point: Float[Array, " weights"]):
     )
     log_slope, log_loss = field.log_slope_and_loss(known, gauge, frame.seen)
     log_growth = frame.log_growth(point)
-    own_slope = -field.growth_power * log_radius
+    own_slope = -field.coordinates.growth_power * log_radius
 
     def log_length():
         dual = field.dual_weights(margins, gauge, frame.seen, frame.lost)
         gradient = jax.vjp(field.margins, unit)[1](dual)[0]
         square = jnp.dot(gradient, field.norm.direction(gradient))
-        far = (field.degree - 1) * log_radius if field.polar else 0.0
+        far = (field.coordinates.power - 1) * gauge
         return own_slope + far + jnp.log(jnp.maximum(square, 1e-290)) / 2
 
     speeds = Speeds(log_radius, log_loss, own_slope - log_slope, own_slope, log_length)
@@ -195,11 +196,7 @@ def refine(field: Field, start: Sample, steps: Steps, parts: int) -> Sample:
 def weights_within(field: Field, before: Sample, steps: Steps, fraction):
     """The weights q at a fraction of each step: positive, with their sum."""
     nodes = np.concatenate([before.weights[:, None], steps.weights], axis=1)
-    found = _log_time.interpolate(nodes, fraction)
-    if field.free:
-        return found
-    found = np.maximum(found, 0.0)
-    return found / np.sum(found, axis=1, keepdims=True)
+    return field.duals.normalized(_log_time.interpolate(nodes, fraction))
 
 
 def within(field: Field, before: Sample, steps: Steps, fraction) -> Sample:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._field import two_norm
+from ._coordinates import two_norm
 from ._foot import Foot, Pulling, foot_of, reach_of
 from ._frame import Frame
 from ._jacobian import by_rows, jacobian_of, rows_at

@@ -35,6 +35,8 @@ ROOMS: tuple[str, ...] = (
     *("_rows", "_blocks", "_sides"),
     *(
         "_units",
+        "_coordinates",
+        "_dual_kinds",
         "_field",
         "_jacobian",
         "_seen",
@@ -61,6 +63,7 @@ ROOMS: tuple[str, ...] = (
         "_steps",
         "_point",
         "_polar",
+        "_mapping",
         "_curve",
         "_observables",
         "_trajectory",

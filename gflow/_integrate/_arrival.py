@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .. import _log_time
-from .._field import Field, two_norm
+from .._coordinates import two_norm
+from .._field import Field
 from .._frame import Frame
 from .._framing import WAKE
 from .._settled import renewed
@@ -40,7 +41,7 @@ class Arrival(NamedTuple):
 
     def unit(self, field: Field) -> Float[Array, " weights"]:
         """The point, brought back to norm one beside a log-radius."""
-        return self.point / two_norm(self.point) if field.polar else self.point
+        return field.coordinates.back(self.point)
 
 
 def arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:
@@ -58,8 +59,7 @@ def arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:
         least = jnp.maximum(WAKE[0] * frame.rtol, WAKE[1])
         awake = jnp.any(frame.rest & (force > least * frame.pulled))
         gradient = jnp.where(stiff, motion, gradient)
-    if field.polar:
-        gradient = gradient / two_norm(point) ** (field.degree - 1)
+    gradient = field.coordinates.gradient_back(point, gradient)
     return Arrival(point, dual, gradient, margins, awake)
 
 
@@ -67,7 +67,7 @@ def at_new_gates(frame: Frame, length, passed: Passed, step: Steps, there: Arriv
     """The end of a step at the gates to go on with, and its clock there."""
     field = with_gates(frame.field, passed.gates)
     end, dual = frame.point(length, passed.coordinates[-1]), passed.duals[-1]
-    unit = end / two_norm(end) if field.polar else end
+    unit = field.coordinates.back(end)
     force = free_gradient(frame.field, unit, dual)
     margins, dual, gradient, total = renewed(field, unit, step.log_radius, dual)
     # What is known from positions stays.

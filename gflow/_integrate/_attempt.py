@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
-from .._field import Field, two_norm
+from .._coordinates import two_norm
+from .._field import Field
 from .._slides import with_gates
 from .._solvers import is_own
 from .._steps import Steps
@@ -248,15 +249,12 @@ def _cut(carry: Carry, new: Carry, passed: Passed, tried: Scalar) -> Carry:
 def _moved(field: Field, carry: Carry, trial: Trial, keep) -> dict[str, PyTree]:
     """Where the flow is after an attempt, as parts of a carry."""
     there, step, state = trial.there, trial.step, trial.solved.state
-    point, log_radius = there.point, carry.log_radius
-    if field.polar:
-        point, log_radius = there.unit(field), step.log_radius
     stayed_state = carry.solver_state
     if state is not None:  # what a failed step has learned of the stiffness
         stayed_state = state.after_failure(carry.solver_state)
     moved = {
-        "point": point,
-        "log_radius": log_radius,
+        "point": there.unit(field),
+        "log_radius": field.coordinates.beside(step.log_radius),
         "dual": there.dual,
         "gradient": there.gradient,
         "margins": there.margins,
@@ -283,5 +281,5 @@ def _reached(levels: Levels, field: Field, step: Steps, there: Arrival):
     met = levels.reached(
         jnp.stack([step.log_t, step.log_radius, log_scale, -step.log_loss, -tangent])
     )
-    gone = field.polar & (log_scale < VANISHED) & (along < 0)
+    gone = (field.log_scale(step.log_radius) < VANISHED) & (along < 0)
     return jnp.where((met == 0) & gone, VANISHING, met)

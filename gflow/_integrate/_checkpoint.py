@@ -26,7 +26,7 @@ from .._described import (
     record_of,
     require_same,
 )
-from .._field import Field, start_of
+from .._field import Field
 from .._flow import AbstractFlow
 from .._log_time import StepScalars
 from .._observables import Observables, named, stacked, unnamed
@@ -100,7 +100,8 @@ def read(
         )
     like = eqx.filter_eval_shape(
         _loop.begin, field, solver, controller(about["rtol"]),
-        tolerance(about["rtol"], about["atol"]), *start_of(field, network),
+        tolerance(about["rtol"], about["atol"]),
+        *field.coordinates.start(_tree.vector(network)),
     )  # fmt: skip
     carry, start = _filled(like, "carry", arrays)
     start = jax.tree.map(np.asarray, start)

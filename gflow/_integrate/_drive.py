@@ -228,9 +228,10 @@ def _report(run: Run) -> Report:
 def _smallest(run: Run) -> float:
     """The smallest margin at radius one; as it is without a degree."""
     least = float(np.min(np.asarray(run.carry.margins)))
-    if run.field.polar or np.isnan(run.degree):
+    if np.isnan(run.degree):
         return least
-    return least * float(np.exp(-run.degree * run.carry.log_whole))
+    power = run.degree - run.field.coordinates.power
+    return least * float(np.exp(-power * run.carry.log_whole))
 
 
 def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:

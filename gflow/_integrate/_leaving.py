@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .. import _log_time
-from .._field import two_norm
+from .._coordinates import two_norm
 from .._frame import Frame
 from .._slides import full_dual, multipliers
 from .._types import Scalar

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from .. import _log_time
-from .._field import Field, two_norm
+from .._coordinates import two_norm
+from .._field import Field
 from .._jacobian import jacobian_of
 from .._log_time import StepScalars
 from .._seen import seen_margins

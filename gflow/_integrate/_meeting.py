@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .. import _log_time
-from .._field import two_norm
+from .._coordinates import two_norm
 from .._frame import Frame
 from .._holding import BEHIND, Held, holding, pull_at
 from .._steps import QUARTERS
@@ -121,9 +121,7 @@ def meet(
 def _quarters(frame: Frame, length, coordinates) -> Float[Array, "5 weights"]:
     """The points at the quarters of a step, of norm one in polar coordinates."""
     points = jax.vmap(frame.point)(length * _log_time.NODES, coordinates[QUARTERS])
-    if not frame.field.polar:
-        return points
-    return points / jnp.sqrt(jnp.sum(points**2, axis=1, keepdims=True))
+    return jax.vmap(frame.field.coordinates.back)(points)
 
 
 def _met(
@@ -146,8 +144,7 @@ def _met(
     lost = ways.old & ~jnp.isfinite(foot.at) & ~foot.hidden
     error = jnp.max(jnp.where(lost, jnp.inf, error)) + missed / frame.rtol
     point = end.point + turn + solved(hold.gram, way, hold.found) @ hold.normals
-    if field.polar:
-        point = point / two_norm(point)
+    point = field.coordinates.back(point)
     raised = _raised(frame, log_radius, field.margins(point))
     error = jnp.where(raised, jnp.inf, error)
     chosen = jnp.argsort(~hold.held)[:room]  # the first of them
@@ -158,9 +155,10 @@ def _met(
         hold.pull + there.gradient - without(frame.walls.basis, pull_at(frame, end))
     )
     gradient = without(walls.basis, gradient)
-    whole = two_norm(there.point) if field.polar else 1.0
+    # As far from where points are kept as before.
+    apart = two_norm(there.point) / two_norm(there.unit(field))
     margins = field.margins(point)
-    there = Arrival(point * whole, there.dual, gradient, margins, there.awake)
+    there = Arrival(point * apart, there.dual, gradient, margins, there.awake)
     fast = hold.strength * jnp.exp(foot.power * jnp.log(ahead / near))
     soon = jnp.where(pulled_in, ahead / jnp.maximum(fast, 1e-300), jnp.inf)
     known = jnp.zeros_like(asked).at[ways.numbers].max(hold.found | hold.again)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .. import _log_time
-from .._field import two_norm
+from .._coordinates import two_norm
 from .._frame import Frame
 from .._sides import Gates
 from .._slides import full_dual, with_gates
@@ -54,7 +54,7 @@ def lack_of(frame: Frame, length, solved: Solved, spent) -> Float[Array, "9 weig
     field, on = frame.field, frame.field.gates.on
     signs = jnp.where(on, -1.0, 1.0)
     duals = _AT_MIDDLES @ jnp.concatenate([frame.dual[None], solved.duals])
-    duals = duals if field.free else jnp.maximum(duals, 0.0)
+    duals = duals if field.duals.linear else jnp.maximum(duals, 0.0)
     middles = _AT_MIDDLES @ solved.coordinates[QUARTERS]
     times = length * _MIDDLES
 
@@ -92,11 +92,10 @@ def turned(frame: Frame, s, point, dual, turn, hold: bool) -> Float[Array, " wei
 
 
 def unit_at(frame: Frame, s, point):
-    """The point of norm one in polar coordinates, and its log-radius."""
-    if not frame.field.polar:
-        return point, jnp.zeros(())
-    whole = two_norm(point)
-    return point / whole, frame.log_radius_at(s) + jnp.log(whole)
+    """The point brought back, and the log-radius beside it."""
+    log_radius = frame.log_radius_at(s) + jnp.log(two_norm(point))
+    coordinates = frame.field.coordinates
+    return coordinates.back(point), coordinates.beside(log_radius)
 
 
 def sizes(frame: Frame, lack) -> tuple[Scalar, Scalar, Scalar]:

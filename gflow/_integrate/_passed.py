@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .. import _log_time
+from .._coordinates import two_norm
 from .._directions import kink_values
-from .._field import two_norm
 from .._frame import Frame
 from .._lack import Lack
 from .._settled import marked, settled

@@ -201,7 +201,7 @@ def _motion(field: Field, carry: Carry, tolerance: Tolerance):
     _, pull = by_rows(
         frame.jacobian,
         lambda rows, _, sizes: ((), sizes @ jnp.abs(rows)),
-        field.pull_sizes(frame.dual),
+        field.duals.pull_sizes(field.flow, frame.dual),
     )
     return {
         "matrix": jax.jacfwd(motion)(relative),
@@ -220,8 +220,7 @@ def way_to(until: Until, field: Field, carry: Carry) -> float:
 
     Of a radius that grows as it does: infinite if no level of it is asked for.
     """
-    size = float(np.linalg.norm(np.asarray(carry.point)))
-    growth = float(carry.point @ carry.gradient) / size**2 if field.polar else 0.0
+    growth = float(field.coordinates.growth(carry.point, carry.gradient))
     goals = [until.log_radius]
     if until.log_margin_scale is not None:
         goals.append(until.log_margin_scale / float(field.degree))

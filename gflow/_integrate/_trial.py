@@ -8,7 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._field import Field, two_norm
+from .._coordinates import two_norm
+from .._field import Field
 from .._frame import LOG_GROWTH, Frame, frame_velocity
 from .._framing import make_frame
 from .._log_time import NODES
@@ -137,7 +138,7 @@ def _solve(solver, length, carry: Carry, frame: Frame) -> Solved:
 
         duals = jax.vmap(at)(length * NODES[1:], coordinates[QUARTERS[1:]])
         state, spent = None, gradients_per_attempt(solver)
-    if not frame.field.free:
+    if not frame.field.duals.linear:
         # Solvers keep the weights of what nothing moves from vanishing.
         duals = jnp.where(frame.sighted[None], duals, 0.0)
     return Solved(coordinates, duals, error, state, outcome, jnp.asarray(spent) * 1.0)

@@ -15,7 +15,7 @@ from .._directions import (
     kink_values,
     with_normals,
 )
-from .._field import Field, two_norm
+from .._field import Field
 from .._filippov import independent, mixed_gates, pivoted_gates
 from .._settled import renewed, settled
 from .._sides import Gates, with_slides
@@ -211,8 +211,7 @@ def _arrival(field: Field, carry: Carry, held):
         (along.gram, off),
     )
     point = carry.point - field.blocks.joined(along.spread(shares))
-    if field.polar:
-        point = point / two_norm(point)
+    point = field.coordinates.back(point)
     if field.straight:
         gates, _ = with_normals(field, point, gates)
     field = with_gates(field, gates)

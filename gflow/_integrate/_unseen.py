@@ -34,7 +34,7 @@ def unseen(
     """
     field = frame.field
     blind = ~frame.sighted & ~known
-    if field.free or field.kinks.count > 0:
+    if field.duals.linear or field.kinks.count > 0:
         return jnp.zeros_like(frame.start)
 
     def pull(share, coordinates):

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from .._field import two_norm
+from .._coordinates import two_norm
 from .._frame import Frame
 
 

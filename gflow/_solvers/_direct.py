@@ -38,7 +38,7 @@ against their own inertia, does so less by the first than where $A$ was made."""
 def is_tame(frame: Frame) -> Bool[Array, ""]:
     """Whether the dual weights are known from margins that are right to `rtol`."""
     field = frame.field
-    if field.free:
+    if field.duals.linear:
         return jnp.asarray(True)
     scale = field.scale(frame.margins, frame.log_radius)
     scaled = scale * frame.margins
@@ -128,7 +128,7 @@ def whole_of(
 def follows_of(frame: Frame, margins, dual, log_radius) -> Float[Array, " margins"]:
     """How fast each dual weight falls with its margin, the others at rest."""
     field = frame.field
-    if field.free:
+    if field.duals.linear:
         return jnp.ones_like(dual)
     scale = field.scale(margins, log_radius)
     slopes, _ = field.flow.loss.weight_slopes(
@@ -141,7 +141,7 @@ def _answering(frame: Frame, rows, margins, dual, log_radius):
     r"""$-\partial_z q$ by margin, and $-J^\top \partial_z q\, J$."""
     field, flow = frame.field, frame.field.flow
     follows = follows_of(frame, margins, dual, log_radius)
-    if field.free:
+    if field.duals.linear:
         return follows, rows.T @ rows
     scale = field.scale(margins, log_radius)
     q = jnp.where(frame.lost, 0.0, dual)

@@ -70,7 +70,7 @@ def stage_weights(
         The weights $q$, $A^{-1} J^\top q$, and the error that is left; 0 if not known.
     """
     none = jnp.zeros(())
-    if field.free:
+    if field.duals.linear:
         found = gram.resolve(eta, -shift)
         return found, gram.answer(found), none
     flow = field.flow

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._field import two_norm
+from .._coordinates import two_norm
 from .._frame import Frame
 from .._types import Scalar
 from ._interpolation import QUARTERS

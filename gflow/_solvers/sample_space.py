@@ -125,7 +125,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             base = y0 + length * (a[i] @ slopes) + frame.lack_at(s)
             guess = frame.point(s, base + eta * (predictor[i] @ slopes))
             guessed = predictor[i] @ duals
-            q = predict_weights(frame.field.free, guessed, q, frame.lost)
+            q = predict_weights(frame.field.duals.linear, guessed, q, frame.lost)
             early = solver_state.stiff & (i == 1)
             point, q, model, used, ok = self._solve_stage(
                 frame, model, frame.point(s, base), guess, q, s, eta, early, ok

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._field import two_norm
+from .._coordinates import two_norm
 from .._frame import Frame
 from .._jacobian import is_tall
 from .._types import Scalar

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from .._field import LEAST_LOSS
+from .._dual_kinds import LEAST_LOSS
 from .._trajectory import Trajectory
 from ._report import require_all, require_close
 from ._stacks import sample

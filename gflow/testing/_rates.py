@@ -32,7 +32,7 @@ def rates_of(samples: Trajectory) -> Rates:
         log_dt, moved = log_t, _velocities(samples, log_t)
     else:
         log_radius = np.asarray(samples.log_radius)
-        slope = -float(field.growth_power) * log_radius
+        slope = -float(field.coordinates.growth_power) * log_radius
         log_time = slope - _log_pull(samples)
         by_sigma = _velocities(samples, log_time)
         length = np.log(np.linalg.norm(by_sigma, axis=1))
