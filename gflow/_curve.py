@@ -17,6 +17,7 @@ from ._checks import TracedError
 from ._field import Field
 from ._flow import AbstractFlow
 from ._gates import Kinks
+from ._mapping import mapped
 from ._point import Point, followed
 from ._steps import Steps
 
@@ -115,9 +116,10 @@ class AbstractCurve(eqx.Module):
     def map(self, fn: Callable[..., PyTree], *arrays: PyTree) -> PyTree:
         """Apply a function to each point: a diagnostic, or one of your own.
 
-        Compiled once for each `fn` and shape, so give the same function, not a new
-        `lambda` each time. One that cannot be compiled, since it works on the host, is
-        called at one point after the other.
+        Compiled once for each `fn` and shape of the data and weights, for curves of up
+        to 32, 64, 128 and more points, so give the same function, not a new `lambda`
+        each time. One that cannot be compiled, since it works on the host, is called at
+        one point after the other.
 
         Args:
             fn: Takes a `Point`, and one entry of each of `arrays`.
@@ -126,12 +128,15 @@ class AbstractCurve(eqx.Module):
         Returns:
             What `fn` returns, each array with a leading time axis.
 
+        Raises:
+            ValueError: If `arrays` are not as long as the curve.
+
         Example:
             `curve.map(gflow.margins.normalized)`
         """
         moving, still = _apart(self._points())
         try:
-            return _mapped(fn, still, moving, arrays)
+            return mapped(_at, (fn, still), (moving, arrays))
         except UNTRACEABLE:
             rows = [
                 fn(point, *jax.tree.map(lambda leaf, k=k: leaf[k], arrays))
@@ -201,19 +206,7 @@ def _margins(point: Point) -> Float[Array, " margins"]:
     return point.margins
 
 
-@eqx.filter_jit
-def _mapped(fn: Callable[..., PyTree], still: Point, moving: Point, arrays: PyTree):
-    rest = None
-
-    def one(row):
-        nonlocal rest
-        here, given = row
-        answer = fn(eqx.combine(here, still), *given)
-        answer = jax.tree.map(
-            lambda leaf: jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf, answer
-        )
-        found, rest = eqx.partition(answer, eqx.is_array)
-        return found
-
-    found = jax.lax.map(one, (moving, arrays))
-    return eqx.combine(found, rest)
+def _at(still: tuple[Callable, Point], row: tuple[Point, tuple]) -> PyTree:
+    """What a function makes of a point and of what belongs to it."""
+    (fn, same), (here, given) = still, row
+    return fn(eqx.combine(here, same), *given)

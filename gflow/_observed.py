@@ -15,10 +15,6 @@ from ._steps import Sample, Steps, join, within
 from ._trajectory import trajectory
 
 
-FEWEST = 8
-"""Points are mapped so many at a time, or twice, four times: few programs compile."""
-
-
 def observed(field: Field, samples: Sample, fn: Callable) -> Observables:
     """What a function makes of the points at some samples."""
     values = _along(field, samples, fn)
@@ -95,12 +91,4 @@ def _root(value: Callable[[float], float], side: float) -> float:
 
 def _along(field: Field, samples: Sample, fn: Callable) -> Any:
     """A function of a point at each sample."""
-    count = len(samples.tau)
-    size = 1 if count == 1 else FEWEST
-    while size < count:
-        size *= 2
-    padded = jax.tree.map(
-        lambda a: np.concatenate([a, np.repeat(a[-1:], size - count, axis=0)]), samples
-    )
-    curve = trajectory(field, padded, RESULTS.successful, {}, None)
-    return jax.tree.map(lambda a: a[:count], curve.map(fn))
+    return trajectory(field, samples, RESULTS.successful, {}, None).map(fn)

@@ -11,7 +11,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from curves import curve, problem
-from gflow import _curve, _tree
+from gflow import _curve, _mapping, _tree
 
 
 HERE = ("log_radius", "log_t", "log_loss", "weights")
@@ -130,7 +130,7 @@ def test_map_is_a_loop_over_points(run):
     assert np.array_equal(shifted, run.log_t + np.arange(len(run)))
 
 
-def test_map_traces_a_function_once_for_each_shape(run):
+def test_map_traces_a_function_once_whatever_the_number_of_points(run):
     traced = []
 
     def diagnostic(point):
@@ -140,8 +140,41 @@ def test_map_traces_a_function_once_for_each_shape(run):
     for _ in range(3):
         assert np.array_equal(run.map(diagnostic), run.log_loss)
     assert len(traced) == 1
-    run[:5].map(diagnostic)
-    assert len(traced) == 2
+    few = _mapping.FEWEST
+    for end in (0, 1, 5, few):
+        assert np.array_equal(run[:end].map(diagnostic), run.log_loss[:end])
+    assert len(traced) == 2  # curves of few points have a program of their own
+
+
+@pytest.mark.parametrize("rows", [(1, 1, 2**26), (4, 8, 2**26), (32, 256, 300)])
+def test_however_many_points_go_at_once_each_comes_back(run, monkeypatch, rows):
+    for name, value in zip(("FEWEST", "MOST", "BYTES"), rows, strict=True):
+        monkeypatch.setattr(_mapping, name, value)
+    keys = jax.random.split(jax.random.key(0), len(run))
+
+    def diagnostic(point, key, label):
+        return point.network, point.weights, jax.random.uniform(key) + label
+
+    labels = np.arange(len(run), dtype=np.int32)
+    network, weights, drawn = run.map(diagnostic, keys, labels)
+    for one, other in zip(*map(jax.tree.leaves, (network, run.network)), strict=True):
+        assert np.allclose(one, other, rtol=1e-14, atol=0.0)
+    assert np.array_equal(weights, run.weights)
+    assert np.allclose(drawn, jax.vmap(jax.random.uniform)(keys) + labels, rtol=1e-15)
+
+
+def test_map_works_on_a_curve_that_is_traced(run):
+    @eqx.filter_jit
+    def last(curve):
+        return curve.map(gflow.margins.normalized)[-1]
+
+    expected = float(run.map(gflow.margins.normalized)[-1])
+    assert float(last(run)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_map_refuses_arrays_of_another_length(run):
+    with pytest.raises(ValueError, match="`arrays` must have one entry for each point"):
+        run.map(lambda point, by: by, np.arange(len(run) - 1))
 
 
 def test_what_cannot_be_traced_is_called_point_by_point(run):
