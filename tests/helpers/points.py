@@ -1,4 +1,4 @@
-"""Points of any tree of arrays, which need not be a network."""
+"""Points of networks, and of trees of arrays that need not be one."""
 
 import math
 
@@ -17,3 +17,8 @@ def there(network, log_radius=None):
     never = jnp.asarray(math.nan)
     direction = _tree.normalize(network)
     return gflow.Point(FLOW, direction, own, never, never, jnp.ones(2) / 2, 1.0)
+
+
+def start_of(field, network):
+    """The point and log-radius where the flow of a network starts."""
+    return field.coordinates.start(_tree.vector(network))

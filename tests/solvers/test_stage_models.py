@@ -5,10 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gflow._field import Field, start_of
+from gflow._field import Field
 from gflow._framing import make_frame
 from gflow._solvers._model import curved_model, flat_model
 from gflow._walls import no_walls
+from points import start_of
 
 
 def model_and_frame(eta):

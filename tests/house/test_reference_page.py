@@ -7,7 +7,7 @@ from reference_page import NAMESPACES, PAGE, names_of, page
 
 
 def test_the_page_is_up_to_date():
-    assert PAGE.read_text() == page(), "Run `python tests/reference_page.py`."
+    assert PAGE.read_text() == page(), "Run `python tests/helpers/reference_page.py`."
 
 
 def test_each_namespace_is_on_the_page_and_in_the_help():

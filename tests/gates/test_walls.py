@@ -17,11 +17,11 @@ import scipy.integrate
 from curves import distance
 from gflow import _foot, _holding, _jacobian, _walls, _ways
 from gflow._clock import choose_field
-from gflow._field import start_of
 from gflow._foot import Pulling, foot_of
 from gflow._integrate import _loop, _meeting, _run
 from gflow._solvers import _explicit
 from hypothesis import assume, example, given, strategies as st
+from points import start_of
 
 from benchmarks import lost
 

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from gflow._field import Field, start_of
+from gflow._field import Field
 from gflow._framing import make_frame
 from gflow._solvers import _direct, _iteration, sample_space
 from gflow._solvers._model import curved_model, flat_model
 from gflow._walls import no_walls
 from jax.flatten_util import ravel_pytree
+from points import start_of
 
 
 LOSSES = {

@@ -9,9 +9,9 @@ import pytest
 from curves import distance
 from gflow import _jacobian
 from gflow._clock import choose_field
-from gflow._field import start_of
 from gflow._jacobian import Slopes, by_rows, gram_by_blocks, jacobian_of, rows_at
 from gflow._trajectory import Trajectory
+from points import start_of
 
 
 def smooth(key):

@@ -268,7 +268,7 @@ def test_the_smoothed_margin_is_positive_below_the_loss_at_zero(case):
 
 def test_every_loss_is_in_the_table():
     losses = {type(case.loss) for case in LOSSES.values()}
-    others = {gflow.ExponentialTail}  # tests/test_classes.py
+    others = {gflow.ExponentialTail}  # see test_classes.py
     found = AbstractMarginLoss.__subclasses__()
     own = {loss for loss in found if loss.__module__.startswith("gflow")}
     assert own == losses | others

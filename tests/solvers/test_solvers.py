@@ -9,12 +9,13 @@ import jax.random as jr
 import numpy as np
 import pytest
 from curves import curve, distance, problem
-from gflow._field import Field, start_of
+from gflow._field import Field
 from gflow._framing import make_frame
 from gflow._integrate._arrival import arrive
 from gflow._integrate._trial import TERM
 from gflow._steps import FRACTIONS, record
 from gflow._walls import no_walls
+from points import start_of
 
 
 RTOL = 1e-6
