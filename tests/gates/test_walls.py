@@ -3,8 +3,6 @@
 Narrow deep networks on labels at random lose some for ever.
 """
 
-import functools
-
 import equinox as eqx
 import gflow
 import jax
@@ -13,67 +11,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-import scipy.integrate
 from curves import distance
-from gflow import _foot, _holding, _jacobian, _walls, _ways
-from gflow._clock import choose_field
-from gflow._foot import Pulling, foot_of
-from gflow._integrate import _loop, _meeting, _run
+from gflow import _walls
+from gflow._integrate import _loop, _run
 from gflow._solvers import _explicit
-from hypothesis import assume, example, given, strategies as st
-from points import start_of
+from lost_samples import LATE, apart, by_radau, late, problem, solved
 
 from benchmarks import lost
-
-
-LATE = 13.0
-
-
-def problem(seed, hidden=(3, 3), power=2, samples=6, features=3):
-    random = np.random.default_rng(seed)
-    x = random.normal(size=(samples, features))
-    y = random.choice([-1.0, 1.0], size=samples)
-    y[0] = -y[1]
-    network = gflow.nn.MLP(features, hidden, power=power, key=jr.key(seed))
-    network = jax.tree.map(lambda a: 1.5 * a, network)
-    return gflow.GradientFlow(gflow.Logistic(), x, y), network
-
-
-def solved(flow, network, rtol=1e-6, **until):
-    goal = gflow.Until(**until)
-    return gflow.solve(
-        flow, network, until=goal, rtol=rtol, throw=False, progress=False
-    )
-
-
-def by_radau(flow, network, log_t):
-    """The weights at a time, of the loss as it is."""
-    start, rebuild = jax.flatten_util.ravel_pytree(network)
-
-    @jax.jit
-    def velocity(log_t, w):
-        value, slope = jax.value_and_grad(lambda w: flow.log_loss(rebuild(w)))(w)
-        return -slope * jnp.exp(value + log_t)
-
-    slopes = jax.jit(jax.jacfwd(velocity, argnums=1))
-    found = scipy.integrate.solve_ivp(
-        lambda u, w: np.asarray(velocity(u, w)), (-8.0, log_t), np.asarray(start),
-        "Radau", [log_t], rtol=1e-9, atol=1e-12,
-        jac=lambda u, w: np.asarray(slopes(u, w)),
-    )  # fmt: skip
-    assert found.success
-    return found.y[:, -1]
-
-
-@functools.cache
-def late(seed):
-    flow, network = problem(seed)
-    return flow, network, by_radau(flow, network, LATE)
-
-
-def apart(curve, expected):
-    found = jax.flatten_util.ravel_pytree(curve[-1].network)[0]
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
 @pytest.mark.parametrize("seed", [50, 51, 52, 53, 58])
@@ -251,140 +195,6 @@ def test_a_checkpoint_keeps_what_holds(tmp_path):
     later = gflow.resume(path, flow, network, max_steps=10**4, progress=False)
     np.testing.assert_array_equal(later.log_t, whole.log_t)
     np.testing.assert_array_equal(later.weights, whole.weights)
-
-
-CONSTANTS = [
-    [(_ways, "NEAR", 0.03), (_holding, "BEHIND", 3e-3), (_walls, "WALLS", 5)],
-    [(_ways, "BACK", 0.4), (_meeting, "HEAVY", 3e-3), (_meeting, "AHEAD", 0.01)],
-    [
-        (_ways, "SHARES", (0.5, 0.05)),
-        (_meeting, "HALF", 0.3),
-        (_ways, "SAME", 3e-3),
-        (_meeting, "AIM", 0.5),
-        (_meeting, "FLAT", 1e-7),
-    ],
-    [
-        (_ways, "NEAR", 0.2),
-        (_ways, "LEAST_NEAR", 1e-11),
-        (_ways, "MOST", 4),
-        (_holding, "EQUAL", 1e-7),
-        (_meeting, "RAISED", 1e-2),
-        (_foot, "UNSURE", 1e-9),
-        (_foot, "EDGE", 0.1),
-        (_foot, "MOST_BENT", 30.0),
-        (_foot, "FLAT", 1e-5),
-    ],
-]
-
-
-@pytest.mark.parametrize("numbers", CONSTANTS)
-def test_other_constants_are_the_same_flow(numbers, monkeypatch):
-    flow, network, expected = late(50)
-    before = solved(flow, network, log_t=LATE)
-    for module, name, value in numbers:
-        assert getattr(module, name) != value
-        monkeypatch.setattr(module, name, value)
-    jax.clear_caches()
-    try:
-        curve = solved(flow, network, log_t=LATE)
-    finally:
-        jax.clear_caches()
-    assert not np.array_equal(curve.log_t, before.log_t)  # other steps were taken
-    assert apart(curve, expected) <= 1e-4
-
-
-def embedded(seed, weights=140):
-    """The same flow in a space of more features, and how to come back from there."""
-    flow, network, expected = late(seed)
-    features = np.asarray(flow.x).shape[1]
-    random = np.random.default_rng(seed)
-    rows = np.linalg.qr(random.normal(size=(weights, features)))[0].T
-    wide = gflow.GradientFlow(gflow.Logistic(), np.asarray(flow.x) @ rows, flow.y)
-    first, *others = (np.asarray(w) for w in network.weights)
-    many = gflow.nn.MLP.from_weights([first @ rows, *others], power=2)
-
-    def back(network):
-        first, *others = (np.ravel(w) for w in network.weights)
-        first = np.ravel(first.reshape(-1, weights) @ rows.T)
-        return np.concatenate([first, *others])
-
-    return wide, many, back, expected
-
-
-@pytest.mark.parametrize("large", [2**20, 1])  # a matrix, and none
-def test_walls_are_the_same_among_many_weights(monkeypatch, large):
-    flow, network, back, expected = embedded(58)
-    monkeypatch.setattr(_jacobian, "LARGE", large)
-    jax.clear_caches()
-    try:
-        curve = solved(flow, network, log_t=LATE)
-    finally:
-        jax.clear_caches()
-    assert curve.result == gflow.RESULTS.successful
-    assert curve.stats["walls"] > 0
-    found = back(curve[-1].network)
-    assert np.linalg.norm(found - expected) <= 1e-4 * np.linalg.norm(expected)
-
-
-@pytest.mark.parametrize("unit", [1e-3, 30.0])
-def test_units_of_the_data_are_of_no_matter(unit):
-    """x times c and w times s with s^7 c^4 = 1: the same flow in time s^2 t."""
-    flow, network = problem(58)
-    scale = unit ** (-4 / 7)
-    other = gflow.GradientFlow(gflow.Logistic(), unit * np.asarray(flow.x), flow.y)
-    scaled = jax.tree.map(lambda w: scale * w, network)
-    one = solved(flow, network, log_t=LATE)
-    two = solved(other, scaled, log_t=LATE + 2 * np.log(scale))
-    assert one.stats["walls"] == two.stats["walls"] > 0
-    directions = [jax.flatten_util.ravel_pytree(c[-1].direction)[0] for c in (one, two)]
-    assert float(jnp.linalg.norm(directions[0] - directions[1])) <= 1e-4
-
-
-def pre_activations(network, x):
-    """What each squared ReLU of a sample is of, layer after layer."""
-    found = []
-    for weight in network.weights[:-1]:
-        found.append(weight @ x)
-        x = jnp.maximum(found[-1], 0.0) ** network.power
-    return jnp.concatenate(found)
-
-
-@given(
-    seed=st.integers(0, 9999),
-    kink=st.integers(0, 5),
-    tilt=st.floats(0.0, 1.0),
-)
-@example(seed=1, kink=0, tilt=0.5)
-@example(seed=1, kink=4, tilt=0.5)
-def test_a_kink_that_is_not_known_is_found(seed, kink, tilt):
-    flow, network = problem(seed)
-    field, _ = choose_field(flow, network, None)
-    point, _ = start_of(field, network)
-
-    def u(point):
-        return pre_activations(field.network(point), flow.x[0])[kink]
-
-    for _ in range(30):  # onto u = 0
-        row = jax.grad(u)(point)
-        assume(float(jnp.linalg.norm(row)) > 1e-3)
-        point = point - u(point) * row / jnp.dot(row, row)
-    normal = jax.grad(u)(point)
-    normal = normal / jnp.linalg.norm(normal)
-    across = jr.normal(jr.key(seed), point.shape)
-    across = across - jnp.dot(across, normal) * normal
-    line = normal + tilt * across / jnp.linalg.norm(across)
-    line = line / jnp.linalg.norm(line)
-    # Off u = 0 by a little, along the normal.
-    off, place = 3e-7, 1e-6
-    own = Pulling(jnp.zeros(1, int), jnp.ones(1))
-    places = map(jnp.asarray, (place, -place, 1e-7))
-    foot = eqx.filter_jit(foot_of)(field, point + off * normal, own, line, *places)
-    slope = jax.grad(lambda p: field.margins(p)[0])(point + place * normal)
-    before = jax.grad(lambda p: field.margins(p)[0])(point - place * normal)
-    # The sample depends on this kink, and by more than rounding.
-    assume(jnp.linalg.norm(slope - before) > 1e-7 * jnp.linalg.norm(slope))
-    assert abs(float(foot.at) + off) <= 0.02 * off
-    assert float(jnp.dot(foot.normal, normal)) >= 1 - 1e-3
 
 
 def test_distances_are_those_of_curves():
