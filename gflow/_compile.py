@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
 
 OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
@@ -24,10 +27,21 @@ def compiled(function: Callable) -> Callable:
 
 @functools.cache
 def _known_options() -> dict[str, bool | int] | None:
+    """The options; none if XLA does not know them, or computes something else."""
     flags = os.environ.get("XLA_FLAGS", "")
     options = {name: value for name, value in OPTIONS.items() if name not in flags}
+    columns = np.arange(6.0).reshape(2, 3)
+    blocks = np.arange(12.0).reshape(2, 2, 3)
     try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        found = jax.jit(_turned, compiler_options=options)(columns, blocks)
     except jax.errors.JaxRuntimeError:
         return None
-    return options
+    right = np.swapaxes(blocks @ columns.T, 1, 2).ravel()
+    return options if np.array_equal(found, right) else None
+
+
+def _turned(
+    columns: Float[Array, "2 3"], blocks: Float[Array, "2 2 3"]
+) -> Float[Array, " 8"]:
+    """What the older emitter gets wrong where XLA's fusion of kernels is off."""
+    return jnp.ravel(jnp.transpose(blocks @ columns.T, (0, 2, 1)))

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 PROGRAM = """
 import jax
@@ -37,3 +39,27 @@ def test_a_second_process_compiles_nothing(tmp_path):
     named = {path.name.removesuffix("-atime") for path in files}
     assert {p.name.removesuffix("-atime") for p in tmp_path.iterdir()} == named
     assert second < first
+
+
+TURNED = """
+import jax, numpy as np
+jax.config.update("jax_enable_x64", True)
+from gflow._compile import compiled
+def rows(columns, blocks):
+    return jax.numpy.ravel(jax.numpy.swapaxes(blocks @ columns.T, 1, 2))[7:]
+random = np.random.default_rng(0)
+columns, blocks = random.normal(size=(5, 4)), random.normal(size=(3, 6, 4))
+right = np.swapaxes(blocks @ columns.T, 1, 2).ravel()[7:]
+print(np.max(np.abs(compiled(rows)(columns, blocks) - right)))
+"""
+
+
+@pytest.mark.parametrize("flags", ["", "--xla_disable_hlo_passes=fusion"])
+def test_options_that_xla_does_not_keep_to_are_not_used(flags):
+    """Where fusion is off, its older emitter reads arrays in the wrong order."""
+    environment = os.environ | {"XLA_FLAGS": flags}
+    found = subprocess.run(
+        [sys.executable, "-c", TURNED], env=environment, check=True,
+        capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert float(found) < 1e-14
