@@ -83,7 +83,8 @@ def _joined(found: tuple, count: int) -> Any:
     """Parts of an array as one; what is no array is the same in all."""
     if not eqx.is_array(found[0]):
         return found[0]
-    return jnp.asarray(np.concatenate([np.asarray(part) for part in found])[:count])
+    parts = [np.asarray(part) for part in found]
+    return jnp.asarray((np.concatenate(parts) if len(parts) > 1 else parts[0])[:count])
 
 
 def _row_of(fn: Callable, still: PyTree):

@@ -115,25 +115,34 @@ def solve_raw():
     return gflow.solve(*raw(), until=gflow.Until(log_t=4.0), progress=False)
 
 
-@pytest.mark.parametrize(("module", "name", "value"), [
-    (sample_space, "DIRECT", 1),
-    (sample_space, "DIRECT", 3),
-    (_iteration, "UNSURE", 20.0),
-    (_iteration, "TRIES", 0),
-    (_iteration, "TRIES", 9),
-    (_direct, "LOOSE", 1.2),
-    (_direct, "LOOSE", 10.0),
-    (_direct, "STIFF", 0.03),
-    (_direct, "STIFF", 3.0),
-    (_direct, "SHARP", 0.03),
-    (_direct, "SHARP", 10.0),
-    (_direct, "DIGITS", 1e-1),
-    (_direct, "CAPPED", 1e-3),
-])  # fmt: skip
-def test_no_constant_decides_where_a_tall_flow_leads(
-    module, name, value, monkeypatch, exact
-):
-    monkeypatch.setattr(module, name, value)
+CONSTANTS = {
+    "smaller": [
+        (sample_space, "DIRECT", 1),
+        (_iteration, "TRIES", 0),
+        (_direct, "LOOSE", 1.2),
+        (_direct, "STIFF", 0.03),
+        (_direct, "SHARP", 0.03),
+    ],
+    "larger": [
+        (sample_space, "DIRECT", 3),
+        (_iteration, "TRIES", 9),
+        (_direct, "LOOSE", 10.0),
+        (_direct, "STIFF", 3.0),
+        (_direct, "SHARP", 10.0),
+    ],
+    "others": [
+        (_iteration, "UNSURE", 20.0),
+        (_direct, "DIGITS", 1e-1),
+        (_direct, "CAPPED", 1e-3),
+    ],
+}
+
+
+@pytest.mark.parametrize("group", CONSTANTS)
+def test_no_constant_decides_where_a_tall_flow_leads(group, monkeypatch, exact):
+    for module, name, value in CONSTANTS[group]:
+        assert getattr(module, name) != value
+        monkeypatch.setattr(module, name, value)
     jax.clear_caches()
     curve = solve_raw()
     jax.clear_caches()

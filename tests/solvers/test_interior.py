@@ -148,23 +148,28 @@ def test_weights_are_found_from_any_guess(
     assert_found(seed, factored, number, log_scale, spread, loss)
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "value"),
-    [
-        (_interior, "SHARP", 1e-2),
-        (_interior, "INSIDE", 0.9),
+CONSTANTS = {
+    "points": [(_interior, "SHARP", 1e-2), (_interior, "INSIDE", 0.9)],
+    "ends": [
         (_interior, "MOST", 60),
         (_interior, "VAIN", 10),
         (_interior, "EPSILON", 1e-15),
+    ],
+    "steps": [
         (_newton, "BLOCK", 10),
         (_newton, "LOOSE", 0.03),
         (_newton, "WORTH", 8 / 3),
         (_weights, "BOLD", 1),
     ],
-)
-def test_other_constants_find_them_too(module, name, value, monkeypatch):
+}
+
+
+@pytest.mark.parametrize("group", CONSTANTS)
+def test_other_constants_find_them_too(group, monkeypatch):
     jax.clear_caches()
-    monkeypatch.setattr(module, name, value)
+    for module, name, value in CONSTANTS[group]:
+        assert getattr(module, name) != value
+        monkeypatch.setattr(module, name, value)
     try:
         for seed in (5, 6, 12, 14):
             for factored in (False, True):
