@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float
 from .._field import Field
 from .._flow import AbstractFlow
 from .._types import Scalar
-from ._equation import LEAST_LEFT, goal_of
+from ._careful import LEAST_LEFT
+from ._equation import goal_of
 from ._gram import AbstractGram, solve_sum
 from ._own_law import FLOOR
 from ._weights import solve_weights

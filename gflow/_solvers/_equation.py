@@ -6,7 +6,6 @@ Its unknowns are the weights and their motion: see `_weights`, which solves it.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._flow import AbstractFlow
@@ -17,12 +16,6 @@ from ._newton import solve_newton
 from ._own_law import FLOOR, HUGE, LOG_HUGE, linear_law, own_weights, slopes_of
 from ._positive import AbstractPositive
 
-
-SHARES = np.asarray([1.0, 0.5, 0.25, 0.1, 0.03])
-"""Of Newton's step, among which the best is taken where the step by weight fails."""
-
-LEAST_LEFT = 0.1
-"""What a step of Newton's method leaves of each weight."""
 
 NEAR = 1.0
 """The distance, in nats, of a guess that is near."""
@@ -103,6 +96,11 @@ class Equation(eqx.Module):
         beyond = jnp.log(q) - goal_of(self.flow, margins, self.seen)
         return beyond, jnp.sum(_gap(q, beyond) * beyond)
 
+    def goal_beyond(self, q, residual):
+        """How much more weights are than the linearized equation asks for."""
+        goal = jnp.where(self.seen, jnp.log(q) - residual, -jnp.inf)
+        return jnp.where(self.seen, residual + log_sum_exp(goal), 0.0)
+
     def distance(self, guess: Guess, scale: Scalar) -> Scalar:
         """How far a guess is from the solution at most, in nats."""
         _, distance = self._beyond(guess.q, scale * self.margins(guess.motion))
@@ -138,15 +136,17 @@ class Equation(eqx.Module):
             compared,
         )
 
-    def slopes(self, iterate: Iterate, miss: Miss, large: bool) -> Slopes:
-        """How the weights follow the margins, linearized."""
+    def slopes(
+        self, iterate: Iterate, miss: Miss, between: bool | Bool[Array, ""]
+    ) -> Slopes:
+        """How the weights follow the margins, linearized: there, or between both."""
         slopes, shares = slopes_of(self.flow, miss.linearized, self.seen)
         decay = jnp.maximum(jnp.ravel(slopes), 1e-20)
-        mean = iterate.guess.q
-        if large:
-            flat = jnp.abs(miss.beyond) < 1e-6
-            slope = _gap(mean, miss.beyond) / jnp.where(flat, 1.0, miss.beyond)
-            mean = jnp.clip(jnp.where(flat, mean, slope), FLOOR, HUGE)
+        q, beyond = iterate.guess.q, miss.beyond
+        flat = jnp.abs(beyond) < 1e-6
+        slope = _gap(q, beyond) / jnp.where(flat, 1.0, beyond)
+        mean = jnp.clip(jnp.where(flat, q, slope), FLOOR, HUGE)
+        mean = jnp.where(between, mean, q)
         return Slopes(mean, decay, shares)
 
     def newton(self, iterate: Iterate, miss: Miss, slopes: Slopes, scale) -> Change:
@@ -197,71 +197,14 @@ class Equation(eqx.Module):
         # A total so far off is no linear guess any more, and all weights are with it.
         tame = jnp.abs(more) < WILD
         new = jnp.where(tame, new, jnp.where(self.seen, start, FLOOR))
-        guess = self._moved(iterate.guess, change.guess, 1.0, _admitted(new))
+        guess = self.moved(iterate.guess, change.guess, 1.0, admitted(new))
         return jax.lax.cond(
             tame,
             lambda: Iterate(guess, margins, log_total + more),
             lambda: self.begun(guess, scale),
         )
 
-    def step(
-        self, iterate: Iterate, scale: Scalar, large: bool, guarded: Bool[Array, ""]
-    ) -> tuple[Iterate, Scalar]:
-        """One iteration: what follows, and how far the stage moves with it."""
-        # The guard finds no way from slopes at which the weights are not.
-        miss = self.miss(iterate, scale, guarded)
-        slopes = self.slopes(iterate, miss, large)
-        change = self.newton(iterate, miss, slopes, scale)
-        new = self.by_weight(iterate, miss, change, slopes, scale)
-        if large:
-            new = jax.lax.cond(
-                guarded,
-                lambda: self.nearer(iterate, miss, change, slopes, new, scale),
-                lambda: new,
-            )
-        moved = jax.tree.map(jnp.subtract, new.guess, iterate.guess)
-        return new, self.size(moved) + self.size(change.guess)
-
-    def nearer(self, iterate: Iterate, miss: Miss, change: Change, slopes, new, scale):
-        """Where the step by weight leads if that is nearer, else the best of shares."""
-        before = jnp.maximum(miss.distance, self.length(change, slopes, scale))
-        return jax.lax.cond(
-            self.distance(new.guess, scale) <= jnp.maximum(before / 2, 1e-20),
-            lambda: new,
-            lambda: self.best_share(iterate, miss, change, slopes, new, scale),
-        )
-
-    def best_share(
-        self, iterate: Iterate, miss: Miss, change: Change, slopes, other, scale
-    ) -> Iterate:
-        """The best of some shares of Newton's step, and of another."""
-        (q, motion), (dq, ahead) = iterate.guess, change.guess
-
-        def share_of_weights(share):
-            new = _admitted(jnp.maximum(q + share * dq, LEAST_LEFT * q))
-            guess = self._moved(iterate.guess, change.guess, share, new)
-            return self.begun(guess, scale)
-
-        def share_of_motion(share):
-            return self.at_motion(motion + share * ahead, scale)
-
-        def joined(*some):
-            return jax.tree.map(lambda *parts: jnp.concatenate(parts), *some)
-
-        one = jax.tree.map(lambda a: a[None], other)
-        by_weights = joined(jax.vmap(share_of_weights)(SHARES), one)
-        distances = jax.vmap(lambda new: self.distance(new, scale))(by_weights.guess)
-        if not self.gram.holds_motion:  # it is that of the weights, and tells nothing
-            best = jnp.nanargmin(distances)
-            return jax.tree.map(lambda some: some[best], by_weights)
-        by_motion = jax.vmap(share_of_motion)(SHARES)
-        misses = jax.vmap(lambda new: self.miss(new, scale))(by_motion)
-        steps = self.changes(by_motion.guess, misses.residual, slopes, scale)
-        further = jax.vmap(lambda step: self.length(step, slopes, scale))(steps)
-        best = jnp.nanargmin(jnp.concatenate([distances, further]))
-        return jax.tree.map(lambda some: some[best], joined(by_weights, by_motion))
-
-    def _moved(self, guess: Guess, change: Guess, share, new) -> Guess:
+    def moved(self, guess: Guess, change: Guess, share, new) -> Guess:
         """New weights with their motion: what Newton's step has, and what differs."""
         if not self.gram.holds_motion:
             return Guess(new, self.gram.motion(new))
@@ -288,7 +231,8 @@ def _pulls(flow: AbstractFlow, margins: Float[Array, " m"], seen: Bool[Array, " 
     return jnp.where(seen, pulls, most - LOG_HUGE)
 
 
-def _admitted(new: Float[Array, " m"]) -> Float[Array, " m"]:
+def admitted(new: Float[Array, " m"]) -> Float[Array, " m"]:
+    """Positive weights whose sum is one."""
     return jnp.clip(new / jnp.sum(new), FLOOR, HUGE)
 
 

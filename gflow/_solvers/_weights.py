@@ -21,10 +21,11 @@ ask for; steps are then compared by their length in the metric of the equation.
 Many weights may still overshoot together. In a large problem the slope of the
 logarithm is taken between $q$ and its goal $p = q e^{-r}$: their logarithmic mean
 stands where Newton's method has $q$. If that does not come near, an interior-point
-method leads there (see `_interior`). And a guard tries several shares of Newton's step
-where Jeffreys' distance $\sum (q - p)(\log q - \log p)$ does not halve, and takes the
-best of all: always where the motion is an unknown of its own, else in the last round,
-since bold steps find their way more often than they lose it.
+method leads there (see `_interior`), and few weights begin anew. The last round is a
+careful one, since bold steps find their way more often than they lose it: it takes the
+largest share of Newton's step that lowers the convex function whose least value is
+sought. Where the motion is an unknown of its own, care is always taken, of several
+shares the best where Jeffreys' distance $\sum (q - p)(\log q - \log p)$ does not halve.
 """
 
 import jax
@@ -33,6 +34,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._flow import AbstractFlow
 from .._types import Scalar
+from ._careful import step as newton_step
 from ._equation import NEAR, Equation
 from ._interior import central_path
 from ._iterates import Guess, Iterate
@@ -83,12 +85,12 @@ def solve_weights(
     q = jnp.where(seen, jnp.maximum(weights, FLOOR), FLOOR)
     start = equation.begun(Guess(q, gram.motion(q)), scale)
     far = jnp.asarray(jnp.inf)
-    rounds = 2 if gram.holds_motion else 3
+    rounds = 3 if large and not gram.holds_motion else 2
 
     def iterate(given, most, guarded):
         def step(carry):
             given, count, _ = carry
-            new, error = equation.step(given, scale, large, guarded)
+            new, error = newton_step(equation, given, scale, large, guarded)
             return new, count + 1, error
 
         def unfinished(carry) -> Bool[Array, ""]:
@@ -116,15 +118,16 @@ def solve_weights(
         return found, number + 1, error
 
     def unfinished(carry):
-        _, number, error = carry
-        return (number < rounds) & ~(error <= tolerance)
+        return (carry[1] < rounds) & ~(carry[2] <= tolerance)
 
-    if large:
-        found, _, error = jax.lax.while_loop(
-            unfinished, attempt, (start, jnp.asarray(0), far)
-        )
-    else:
-        found, error = iterate(start, MAX_ITERATIONS, jnp.asarray(False))
+    def few(carry):
+        _, number, _ = carry
+        found, error = iterate(start, MAX_ITERATIONS, number > 0)
+        return found, number + 1, error
+
+    found, _, error = jax.lax.while_loop(
+        unfinished, attempt if large else few, (start, jnp.asarray(0), far)
+    )
     return found.guess.q, found.guess.motion, error
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gflow._field import Field
-from gflow._solvers import _equation, _positive, _weights
+from gflow._solvers import _careful, _equation, _positive, _weights
 from gflow._solvers._dual import linear_weights, stage_weights
 from gflow._solvers._gram import DenseGram
 from gflow._solvers._positive import FactoredPositive
@@ -131,7 +131,7 @@ def test_features_of_all_sizes_leave_the_balance_of_many_its_digits(seed, log_sc
     [
         (_equation, "NEAR", 0.1),
         (_weights, "NEAR", 0.1),
-        (_equation, "SHARES", np.asarray([0.8, 0.3, 0.05])),
+        (_careful, "SHARES", np.asarray([0.8, 0.3, 0.05])),
         (_weights, "BOLD", 3),
         (_positive, "REFINED", 5),
     ],
