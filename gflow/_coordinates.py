@@ -80,7 +80,7 @@ class Sphere(AbstractCoordinates):
         return log_radius
 
     def growth(self, point, motion):
-        return jnp.dot(point, motion) / jnp.dot(point, point)
+        return jnp.dot(point, motion) / two_norm(point) ** 2
 
     @property
     def power(self):

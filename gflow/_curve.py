@@ -117,8 +117,9 @@ class AbstractCurve(eqx.Module):
         """Apply a function to each point: a diagnostic, or one of your own.
 
         Compiled once for each `fn` and shape of the data and weights, for curves of up
-        to 32, 64, 128 and more points, so give the same function, not a new `lambda`
-        each time. One that cannot be compiled, since it works on the host, is called at
+        to 8, 16, 32, ... points, so give the same function, not a new `lambda` each
+        time; curves of fewer points, and of large networks, compile for their length.
+        One that cannot be compiled, since it works on the host, is called at
         one point after the other.
 
         Args:

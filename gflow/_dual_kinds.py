@@ -55,10 +55,16 @@ class AbstractDuals(eqx.Module):
         """Whether they are a tame function of the margins."""
 
     @abc.abstractmethod
+    def admitted(
+        self, weights: Float[AnyArray, "*times margins"]
+    ) -> Float[AnyArray, "*times margins"]:
+        """Interpolated weights, without what no weights can be."""
+
+    @abc.abstractmethod
     def normalized(
         self, weights: Float[AnyArray, "*times margins"]
     ) -> Float[AnyArray, "*times margins"]:
-        """Weights that were known up to a factor, or interpolated, as they must be."""
+        """Weights that are known up to a factor, with the sum that they must have."""
 
     @abc.abstractmethod
     def pull_sizes(
@@ -93,10 +99,12 @@ class Shares(AbstractDuals):
     def mild(self, margins, scale):
         return scale * jnp.max(jnp.abs(margins)) < MILD
 
+    def admitted(self, weights):
+        return weights.__array_namespace__().maximum(weights, 0.0)
+
     def normalized(self, weights):
-        xp = weights.__array_namespace__()
-        weights = xp.maximum(weights, 0.0)
-        return weights / xp.sum(weights, axis=-1, keepdims=True)
+        total = weights.__array_namespace__().sum(weights, axis=-1, keepdims=True)
+        return weights / total
 
     def pull_sizes(self, flow, weights):
         return jnp.abs(weights)
@@ -117,6 +125,9 @@ class Errors(AbstractDuals):
 
     def mild(self, margins, scale):
         return jnp.asarray(True)
+
+    def admitted(self, weights):
+        return weights
 
     def normalized(self, weights):
         return weights

@@ -1,4 +1,4 @@
-"""A function of each row of arrays, in one program whatever their number."""
+"""A function of each row of arrays, in few programs whatever their number."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,16 @@ from jax.core import Tracer
 from jaxtyping import Array, Int, PyTree
 
 
-FEWEST, MOST = 32, 256
-"""Rows go through a program at least and at most so many at a time."""
+FEWEST = 8
+"""From so many rows on a program is for 8, 16, 32, ... of them, and looks at as many as
+there are."""
 
-BYTES = 2**26
-"""Fewer, if these are more bytes: curves of large networks are not copied at once."""
+BYTES = 2**24
+"""Rows of more bytes are not copied; their program is for so many."""
+
+
+class _KeysError(TypeError):
+    """A function returns keys, for which no room can be made."""
 
 
 def mapped(fn: Callable, still: PyTree, rows: PyTree) -> PyTree:
@@ -30,61 +35,65 @@ def mapped(fn: Callable, still: PyTree, rows: PyTree) -> PyTree:
         ValueError: If they are not of one length.
     """
     leaves = jax.tree.leaves(rows)
-    lengths = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in leaves}
+    if not all(np.ndim(leaf) > 0 and hasattr(leaf, "dtype") for leaf in leaves):
+        raise ValueError(
+            "`arrays` must be arrays with an entry for each point of the curve, or "
+            "trees of them, but hold a number."
+        )
+    lengths = {len(leaf) for leaf in leaves}
     if len(lengths) > 1:
         raise ValueError(
             "`arrays` must have one entry for each point of the curve, but there are "
             f"arrays of {', '.join(map(str, sorted(lengths)))} entries."
         )
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
+    (count,) = lengths
+    if count < FEWEST or not _may_be_copied(leaves, jax.tree.leaves(still)):
         return _all(fn, still, rows)
-    count, size = lengths.pop(), _at_once(leaves)
-    rows = jax.tree.map(_on_host, rows)
-    parts = []
-    for k in range(0, max(count, 1), size):
-        piece = jax.tree.map(lambda leaf, k=k: _filled(leaf[k : k + size], size), rows)
-        found = _some(fn, still, piece, jnp.asarray(min(size, count - k)))
-        parts.append(found)
-    return jax.tree.map(lambda *found: _joined(found, count), *parts)
+    size = 1 << (count - 1).bit_length()
+    try:
+        found = _some(
+            fn,
+            still,
+            jax.tree.map(lambda a: _filled(a, size), rows),
+            jnp.asarray(count),
+        )
+    except _KeysError:
+        return _all(fn, still, rows)
+    # Where it is differentiated, by what it has captured: loops of unknown length have
+    # no reverse.
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(found)):
+        return _all(fn, still, rows)
+    return jax.tree.map(lambda leaf: _first(leaf, count), found)
 
 
-def _at_once(leaves: list) -> int:
-    """How many rows a program is for."""
-    count = len(leaves[0])
-    row = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) / max(count, 1)
-    size = FEWEST
-    while size < min(count, MOST):
-        size *= 2
-    while size > 1 and size * row > BYTES:
-        size //= 2
-    return size
+def _may_be_copied(rows: list, still: list) -> bool:
+    """Whether rows are few, and all that is known lies where new arrays do."""
+    if any(isinstance(leaf, Tracer) for leaf in rows + still):
+        return False
+    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in rows):
+        return False
+    if sum(leaf.size * leaf.dtype.itemsize for leaf in rows) > BYTES:
+        return False
+    known = [leaf for leaf in rows + still if isinstance(leaf, jax.Array)]
+    places = {device for leaf in known for device in leaf.devices()}
+    return places <= jnp.zeros(()).devices()
 
 
-def _is_key(leaf) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _on_host(leaf: Any) -> Any:
-    """NumPy's array, whose parts need no program of their own; keys are JAX's."""
-    return leaf if _is_key(leaf) else np.asarray(leaf)
-
-
-def _filled(part: Any, size: int) -> Any:
+def _filled(rows: Any, size: int) -> np.ndarray:
     """So many rows: what is missing is not looked at."""
-    missing = size - len(part)
-    if missing == 0:
-        return part
-    if _is_key(part):
-        return part[jnp.minimum(np.arange(size), len(part) - 1)]
-    return np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)])
+    rows = np.asarray(rows)
+    missing = np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)
+    return np.concatenate([rows, missing])
 
 
-def _joined(found: tuple, count: int) -> Any:
-    """Parts of an array as one; what is no array is the same in all."""
-    if not eqx.is_array(found[0]):
-        return found[0]
-    parts = [np.asarray(part) for part in found]
-    return jnp.asarray((np.concatenate(parts) if len(parts) > 1 else parts[0])[:count])
+def _first(leaf: Any, count: int) -> Any:
+    """The first rows of an array; what is no array is the same in all."""
+    if not eqx.is_array(leaf):
+        return leaf
+    # Without a program for this length, unless that would take two more copies of much.
+    return (
+        leaf[:count] if leaf.nbytes > BYTES else jnp.asarray(np.asarray(leaf)[:count])
+    )
 
 
 def _row_of(fn: Callable, still: PyTree):
@@ -112,11 +121,13 @@ def _some(fn: Callable, still: PyTree, rows: PyTree, count: Int[Array, ""]) -> P
     def at(k):
         return one(jax.tree.map(lambda leaf: leaf[k], rows))
 
-    size = len(jax.tree.leaves(rows)[0])
-    zero = jax.tree.map(
-        lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype),
-        jax.eval_shape(at, count),
-    )
+    size, shapes = len(jax.tree.leaves(rows)[0]), jax.eval_shape(at, count)
+    if any(
+        jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        for leaf in jax.tree.leaves(shapes)
+    ):
+        raise _KeysError
+    zero = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), shapes)
 
     def put(k, found):
         return jax.tree.map(lambda all_, new: all_.at[k].set(new), found, at(k))
@@ -126,6 +137,6 @@ def _some(fn: Callable, still: PyTree, rows: PyTree, count: Int[Array, ""]) -> P
 
 @eqx.filter_jit
 def _all(fn: Callable, still: PyTree, rows: PyTree) -> PyTree:
-    """The function at all rows, of arrays that are being traced."""
+    """The function at all rows, in a program for as many."""
     one, rest = _row_of(fn, still)
     return eqx.combine(jax.lax.map(one, rows), rest[0])

@@ -196,7 +196,8 @@ def refine(field: Field, start: Sample, steps: Steps, parts: int) -> Sample:
 def weights_within(field: Field, before: Sample, steps: Steps, fraction):
     """The weights q at a fraction of each step: positive, with their sum."""
     nodes = np.concatenate([before.weights[:, None], steps.weights], axis=1)
-    return field.duals.normalized(_log_time.interpolate(nodes, fraction))
+    found = field.duals.admitted(_log_time.interpolate(nodes, fraction))
+    return field.duals.normalized(found)
 
 
 def within(field: Field, before: Sample, steps: Steps, fraction) -> Sample:

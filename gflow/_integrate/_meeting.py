@@ -156,7 +156,8 @@ def _met(
     )
     gradient = without(walls.basis, gradient)
     # As far from where points are kept as before.
-    apart = two_norm(there.point) / two_norm(there.unit(field))
+    size = two_norm(there.unit(field))
+    apart = jnp.where(size > 0, two_norm(there.point) / size, 1.0)
     margins = field.margins(point)
     there = Arrival(point * apart, there.dual, gradient, margins, there.awake)
     fast = hold.strength * jnp.exp(foot.power * jnp.log(ahead / near))

@@ -54,7 +54,7 @@ def lack_of(frame: Frame, length, solved: Solved, spent) -> Float[Array, "9 weig
     field, on = frame.field, frame.field.gates.on
     signs = jnp.where(on, -1.0, 1.0)
     duals = _AT_MIDDLES @ jnp.concatenate([frame.dual[None], solved.duals])
-    duals = duals if field.duals.linear else jnp.maximum(duals, 0.0)
+    duals = field.duals.admitted(duals)
     middles = _AT_MIDDLES @ solved.coordinates[QUARTERS]
     times = length * _MIDDLES
 
