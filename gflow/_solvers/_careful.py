@@ -62,13 +62,17 @@ def step(
     )
     moved = jax.tree.map(jnp.subtract, new.guess, iterate.guess)
     error = equation.size(moved) + equation.size(change.guess)
-    if not holds_motion:
+    if holds_motion:
+        return new, error
+
+    def if_right():
         steepest = jnp.max(slopes.decay)
         rounded = EPSILON * steepest * scale * equation.spread(new.guess)
         near = equation.distance(new.guess, scale) <= APART + rounded
-        astray = guarded & ~near
-        error = jnp.where(astray, jnp.inf, error)
-    return new, error
+        return jnp.where(near, error, jnp.inf)
+
+    # A careful step may move nothing where margins are not those that are followed.
+    return new, jax.lax.cond(guarded, if_right, lambda: error)
 
 
 def searched(

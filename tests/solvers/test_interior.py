@@ -150,19 +150,25 @@ def test_weights_are_found_from_any_guess(
     assert_found(seed, factored, number, log_scale, spread, loss)
 
 
-FEW = [*LOSSES, gflow.ExponentialTail(0.5), gflow.ExponentialTail(2.0)]
-LEAST_FOUND = {1.0: 0.7, 0.5: 0.9, 2.0: 0.5}
+# Of forty stages by how many nats of scale apart, and the share that must be found:
+# bold steps alone find 0.7, 0.65, 0.9 and 0.45 of them.
+FEW = [
+    (LOSSES[0], 0.2, 0.85),
+    (LOSSES[1], 0.2, 0.75),
+    (gflow.ExponentialTail(0.5), 0.4, 0.95),
+    (gflow.ExponentialTail(2.0), 0.2, 0.8),
+]
 
 
-@pytest.mark.parametrize("loss", FEW, ids=repr)
-def test_so_are_nearly_all_of_too_few_for_a_central_path(loss):
+@pytest.mark.parametrize(("loss", "nats", "least"), FEW)
+def test_so_are_most_of_too_few_for_a_central_path(loss, nats, least):
     """A hundred weights whose pulls span thirty directions."""
     flow = flow_of(loss, 100)
 
     def found(seed):
         _, shift, gram, seen = problem(seed, factored=False, number=100)
         guess = 6.0 * np.random.default_rng(seed + 1).normal(size=100) * (seed % 2)
-        log_scale = 4.0 + 0.2 * seed
+        log_scale = 4.0 + nats * seed
         q, motion, error = weights(
             loss, jax.nn.softmax(guess), shift, gram, seen, jnp.exp(log_scale)
         )
@@ -176,7 +182,7 @@ def test_so_are_nearly_all_of_too_few_for_a_central_path(loss):
         assert np.max(np.abs(asked - q)) <= 1e-6 + 1e-12 * rounded
         return True
 
-    assert np.mean([found(seed) for seed in range(40)]) >= LEAST_FOUND[loss.tail]
+    assert np.mean([found(seed) for seed in range(40)]) >= least
 
 
 CONSTANTS = {
@@ -185,6 +191,9 @@ CONSTANTS = {
         (_careful, "HALVINGS", 20),
         (_careful, "GENTLE", 1e-4),
         (_careful, "LEAST_LEFT", 0.03),
+        (_careful, "APART", 0.01),
+        (_careful, "EPSILON", 1e-14),
+        (_careful, "FOLLOWED", 5),
     ],
     "points": [(_interior, "SHARP", 1e-2), (_interior, "INSIDE", 0.9)],
     "ends": [
@@ -211,5 +220,8 @@ def test_other_constants_find_them_too(group, monkeypatch):
         for seed in (5, 6, 12, 14):
             for factored in (False, True):
                 assert_found(seed, factored, 180, 14.0, 20.0, LOSSES[0], unseen=7)
+        if group == "careful":  # which only these ask for
+            assert_found(37, False, 400, 8.0, 0.0, LOSSES[0])
+            assert_found(4, False, 400, 8.5, 0.0, LOSSES[1])
     finally:
         jax.clear_caches()
