@@ -144,12 +144,20 @@ class FactoredPositive(AbstractPositive):
         turned = root.transposed(lifted)
         inner = rate * (turned.T @ turned) + np.eye(turned.shape[1])
         scale = 1 / jnp.sqrt(jnp.sum(inner * np.eye(len(inner)), axis=0))[:, None]
-        inner = scale * inner * scale.T
+        lower = jax.lax.linalg.cholesky(scale * inner * scale.T, symmetrize_input=False)
+
+        def by_rows():
+            rows = jnp.concatenate([jnp.sqrt(rate) * turned, np.eye(len(inner))])
+            return jnp.linalg.qr(rows * scale.T, mode="r").T
+
+        # Its condition may be beyond the digits of a product, but not of its root.
+        known = jnp.all(jnp.isfinite(lower))
+        lower = jax.lax.cond(known, lambda: lower, by_rows)
         moved = lifted.T @ right
         moved = moved.at[:-1].add(ahead)
 
         def solved(left):
-            return scale * solve_positive(inner, scale * left)
+            return scale * solve_factored(lower, scale * left)
 
         def missed(found):
             return moved - found - rate * (turned.T @ (turned @ found))
@@ -163,6 +171,13 @@ def solve_positive(
 ) -> Float[Array, "n k"]:
     """The solution of a positive definite system; NaN if it is not one."""
     lower = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
+    return solve_factored(lower, right)
+
+
+def solve_factored(
+    lower: Float[Array, "n n"], right: Float[Array, "n k"]
+) -> Float[Array, "n k"]:
+    """The solution of a system whose matrix is a lower factor times its transpose."""
     half = jax.lax.linalg.triangular_solve(lower, right, left_side=True, lower=True)
     return jax.lax.linalg.triangular_solve(
         lower, half, left_side=True, lower=True, transpose_a=True

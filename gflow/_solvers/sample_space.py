@@ -192,6 +192,9 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
 
         def attempt(carry):
             point, q, model, used, number, _ = carry
+            again = number + 1
+            last = jnp.where(number < directly, directly, rounds)
+            at_guess = jnp.all(point == guess)
             if few:
                 renew = early | (number > first)
                 model = jax.lax.cond(
@@ -210,7 +213,10 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             error = error / goal
             lost = ~(error * goal < ASTRAY)
             point, q = jnp.where(lost, guess, point), jnp.where(lost, dual, q)
-            return point, q, model, used + count, number + 1, error
+            # From there with a model that is made there it would be the same again.
+            if few:
+                again = jnp.where(lost & at_guess & renew, last, again)
+            return point, q, model, used + count, again, error
 
         def unfinished(carry):
             *_, number, error = carry
