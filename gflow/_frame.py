@@ -25,7 +25,7 @@ from ._jacobian import Jacobian
 from ._lack import Lack
 from ._slides import projector
 from ._types import Scalar
-from ._walls import Walls, without
+from ._walls import Walls, between, without
 
 
 LOG_GROWTH = 300.0
@@ -53,7 +53,9 @@ class Frame(eqx.Module):
         share: $\omega_b$, one entry a weight.
         power: $k - 2$.
         rest: The weights that stand still.
-        walls: Those that hold units.
+        walls: Those that hold units at the start.
+        basis: Orthonormal directions that they let nothing move along, at the start
+            and, as is expected, at the end of the step.
         pulled: What the samples pull at the unit of each weight, one by one.
         floor: What errors of that unit are relative to, at least.
         weight: The root of the share of each weight in the error, over its size.
@@ -79,6 +81,7 @@ class Frame(eqx.Module):
     power: Scalar
     rest: Bool[Array, " weights"]
     walls: Walls
+    basis: tuple[Float[Array, "walls weights"], Float[Array, "walls weights"]]
     pulled: Float[Array, " weights"]
     floor: Float[Array, " weights"]
     weight: Float[Array, " weights"]
@@ -122,36 +125,43 @@ class Frame(eqx.Module):
             two_norm(point)
         )
 
-    def negative_gradient(
-        self, point: Float[Array, " weights"], dual: Float[Array, " margins"]
-    ) -> tuple[Float[Array, " margins"], Float[Array, " weights"]]:
-        r"""The margins, and $J^\top q / \Lambda$, of what may move."""
-        margins, pullback = jax.vjp(self.field.margins, point)
-        return margins, self._motion(point, pullback, dual)
+    def basis_at(self, s: Scalar) -> Float[Array, "walls weights"]:
+        """Orthonormal directions that walls let nothing move along then."""
+        return between(*self.basis, s / self.length)
 
-    def _motion(self, point, pullback, dual) -> Float[Array, " weights"]:
-        pull = projector(self.field, point)(
-            without(self.walls.basis, pullback(dual)[0])
-        )
+    def negative_gradient(
+        self,
+        s: Scalar,
+        point: Float[Array, " weights"],
+        dual: Float[Array, " margins"],
+    ) -> tuple[Float[Array, " margins"], Float[Array, " weights"]]:
+        r"""The margins, and $J^\top q / \Lambda$, of what may move at a time."""
+        margins, pullback = jax.vjp(self.field.margins, point)
+        return margins, self._motion(s, point, pullback, dual)
+
+    def _motion(self, s, point, pullback, dual) -> Float[Array, " weights"]:
+        pull = without(self.basis_at(s), pullback(dual)[0])
+        pull = projector(self.field, point)(pull)
         gradient = self.field.norm.direction(pull)
         motion = gradient * jnp.exp(-self.log_speed(point))
         return jnp.where(self.rest, 0.0, motion)
 
     def free_rows(
         self,
+        s: Scalar,
         point: Float[Array, " weights"],
         rows: Float[Array, "some weights"],
     ) -> Float[Array, "some weights"]:
-        """Derivatives of margins at a point, in what may move."""
+        """Derivatives of margins at a time and point, in what may move."""
         rest = jnp.broadcast_to(self.rest, rows.shape)
-        rows = projector(self.field, point)(without(self.walls.basis, rows))
+        rows = projector(self.field, point)(without(self.basis_at(s), rows))
         return jnp.where(rest, 0.0, rows)
 
     def free_pull(
         self, pullback: Callable, dual: Float[Array, " margins"]
     ) -> Float[Array, " weights"]:
         """What dual weights pull at the start, at what may move."""
-        pull = without(self.walls.basis, pullback(dual)[0])
+        pull = without(self.basis[0], pullback(dual)[0])
         pull = projector(self.field, self.start)(pull)
         return jnp.where(self.rest, 0.0, pull)
 
@@ -161,7 +171,7 @@ class Frame(eqx.Module):
         """The velocity of the coordinates $v$, for solvers that know no stages."""
         point = self.point(s, coordinates + self.lack_at(s))
         margins, pullback = jax.vjp(self.field.margins, point)
-        motion = self._motion(point, pullback, self.dual_weights(margins, s))
+        motion = self._motion(s, point, pullback, self.dual_weights(margins, s))
         return jnp.exp(-self.sigma * s) * (motion - self.rate * point)
 
     def dual_weights(

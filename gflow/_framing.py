@@ -18,7 +18,7 @@ from ._paces import Paces, paces
 from ._seen import counted, seen_margins
 from ._slides import projector
 from ._types import Scalar
-from ._walls import Walls, without
+from ._walls import Walls, orthonormal, without
 
 
 REST = 1e-5, 1e-14
@@ -119,7 +119,9 @@ def make_frame(
         seen=start.seen, lost=start.lost, length=start.length, margins=start.margins,
         jacobian=start.jacobian, gradient=gradient, unit=sizes.unit,
         size=jnp.where(sizes.size > 0, sizes.size, 1.0), rate=pace.rate, growth=growth,
-        share=pace.share, power=pace.power, rest=rest, walls=walls,
+        share=pace.share, power=pace.power, rest=rest,
+        basis=(basis, orthonormal(walls.after(length))),
+        walls=walls.in_clock(length / start.length),
         pulled=pulled, floor=floor, weight=1 / (moved * jnp.sqrt(count)), rtol=rtol,
     )  # fmt: skip
 

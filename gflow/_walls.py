@@ -8,10 +8,14 @@ and leaves it when the others no longer push. It is kept on the side that does n
 the sample, where this pulls at nothing.
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from ._types import Scalar
 
 
 WALLS = 8
@@ -19,6 +23,13 @@ WALLS = 8
 
 NEW = 1e-6
 """A direction that is so much of one is not in the span of those before."""
+
+
+TURN = 0.1
+"""Normals turn by so much on a step at most, as far as is expected."""
+
+POLISHED = 2
+"""How often directions that turn are made orthonormal: it squares the error."""
 
 
 class Walls(eqx.Module):
@@ -29,22 +40,39 @@ class Walls(eqx.Module):
             zeros for none.
         margins: The numbers of the margins that bend there.
         basis: Orthonormal directions that nothing moves along; zeros where fewer.
+        turns: How the normals turned on the last step, by its length in the clock of
+            the next.
     """
 
     normals: Float[Array, "walls weights"]
     margins: Int[Array, " walls"]
     basis: Float[Array, "walls weights"]
+    turns: Float[Array, "walls weights"]
 
     @property
     def some(self) -> Bool[Array, " walls"]:
         """Which of them there are."""
         return jnp.any(self.normals != 0, axis=1)
 
+    def after(self, length: Scalar) -> Float[Array, "walls weights"]:
+        """The normals after so long, if they go on turning as they did."""
+        turned = length * self.turns
+        most = jnp.max(jnp.abs(turned), axis=1, keepdims=True)
+        turned = turned * jnp.minimum(1.0, TURN / jnp.maximum(most, TURN))
+        return self.normals + turned
+
+    def in_clock(self, slower: Scalar | float) -> "Walls":
+        """The same walls in a clock that is slower by this; if zero, they stand still.
+
+        In it a step is shorter by so much, and normals turn the faster.
+        """
+        return dataclasses.replace(self, turns=self.turns * slower)
+
 
 def no_walls(weights: int, room: int = 0) -> Walls:
     """None, and room for so many."""
     nowhere = jnp.zeros((room, weights))
-    return Walls(nowhere, jnp.zeros(room, int), nowhere)
+    return Walls(nowhere, jnp.zeros(room, int), nowhere, nowhere)
 
 
 def with_room(weights: int) -> Walls:
@@ -75,6 +103,18 @@ def orthonormal(rows: Float[Array, "some weights"]) -> Float[Array, "some weight
         return basis.at[number].set(row), ()
 
     return jax.lax.scan(add, jnp.zeros_like(rows), (rows, jnp.arange(len(rows))))[0]
+
+
+def between(
+    first: Float[Array, "some weights"],
+    last: Float[Array, "some weights"],
+    share: Scalar,
+) -> Float[Array, "some weights"]:
+    """Orthonormal rows on the way from some to others that are near them."""
+    rows = first + share * (last - first)
+    for _ in range(POLISHED if len(rows) else 0):
+        rows = 1.5 * rows - 0.5 * (rows @ rows.T) @ rows
+    return rows
 
 
 def solved(

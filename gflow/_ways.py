@@ -97,11 +97,14 @@ def ways_of(
     def normal(row, number):
         """Where all that a margin bends by is one kink."""
         slope = jax.grad(Pulling(number[None], jnp.ones(1)).total(field))
-        bent = jax.jvp(slope, (end.probe,), (row,))[1]
-        whole = two_norm(bent)
-        return bent / jnp.where(whole > 0, whole, 1.0)
+        return normalized(jax.jvp(slope, (end.probe,), (row,))[1])
 
-    normals = jnp.concatenate([walls.normals, jax.vmap(normal)(rows, numbers)])
+    def normalized(row):
+        whole = two_norm(row)
+        return row / jnp.where(whole > 0, whole, 1.0)
+
+    ends = jax.vmap(normalized)(walls.after(frame.length))
+    normals = jnp.concatenate([ends, jax.vmap(normal)(rows, numbers)])
     numbers = jnp.concatenate([walls.margins, numbers])
     old = jnp.append(walls.some, jnp.zeros(room, bool))
     reach = _reaches(normals, end)

@@ -47,7 +47,7 @@ class Arrival(NamedTuple):
 def arrive(frame: Frame, length, end, dual, slope, margins) -> Arrival:
     """The dual weights and negative gradient at the end, and whether a unit woke up."""
     field, point = frame.field, frame.point(length, end)
-    gradient = without(frame.walls.basis, free_gradient(field, point, dual))
+    gradient = without(frame.basis_at(length), free_gradient(field, point, dual))
     awake = jnp.asarray(False)
     if slope is not None and field.euclidean:
         motion = frame.point(length, slope) + frame.rate * point

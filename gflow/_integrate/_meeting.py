@@ -18,7 +18,7 @@ from .._frame import Frame
 from .._holding import BEHIND, Held, holding, pull_at
 from .._steps import QUARTERS
 from .._types import Scalar
-from .._walls import Walls, orthonormal, solved, without
+from .._walls import TURN, Walls, orthonormal, solved, without
 from .._ways import BACK, End, Ways, any_bends, bends, near_of, ways_of
 from ._arrival import Arrival
 from ._passages import passages
@@ -139,7 +139,10 @@ def _met(
     way = foot.at + jnp.where(hold.broken, near, -BEHIND * near)
     way = jnp.where(pulled_in, foot.at + ahead, way)
     back = jnp.where(pulled_in, jnp.abs(foot.at), jnp.abs(way)) / BACK
-    turn, missed = _left_out(frame, end, ways, hold, speed)
+    starts = frame.walls.normals
+    turned = jnp.concatenate([starts, jnp.zeros_like(starts)])
+    turned = jnp.where((ways.old & hold.found)[:, None], foot.normal - turned, 0.0)
+    turn, missed = _left_out(frame, end, ways, hold, turned, speed)
     error = jnp.where(hold.found & ~late, back / frame.rtol / reach, 0.0)
     lost = ways.old & ~jnp.isfinite(foot.at) & ~foot.hidden
     error = jnp.max(jnp.where(lost, jnp.inf, error)) + missed / frame.rtol
@@ -149,10 +152,17 @@ def _met(
     error = jnp.where(raised, jnp.inf, error)
     chosen = jnp.argsort(~hold.held)[:room]  # the first of them
     normals = jnp.where(hold.held[chosen][:, None], hold.normals[chosen], 0.0)
-    walls = Walls(normals, ways.numbers[chosen], orthonormal(normals))
+    # One that turned by more is another; none that is new is known to turn.
+    turns = hold.held & (jnp.max(jnp.abs(turned), axis=1) < TURN)
+    turns = jnp.where(turns[chosen][:, None], turned[chosen], 0.0)
+    next_length = length * jnp.exp(-frame.log_growth(there.point))
+    basis = orthonormal(normals)
+    walls = Walls(normals, ways.numbers[chosen], basis, turns / next_length)
     # What is known of the motion from positions stays.
     gradient = (
-        hold.pull + there.gradient - without(frame.walls.basis, pull_at(frame, end))
+        hold.pull
+        + there.gradient
+        - without(frame.basis_at(length), pull_at(frame, end))
     )
     gradient = without(walls.basis, gradient)
     # As far from where points are kept as before.
@@ -179,22 +189,27 @@ def _raised(frame: Frame, log_radius, margins) -> Bool[Array, ""]:
     return after > before + RAISED * jnp.maximum(1.0, jnp.abs(before))
 
 
-def _left_out(frame: Frame, end: End, ways: Ways, hold: Held, speed):
+def _left_out(frame: Frame, end: End, ways: Ways, hold: Held, turned, speed):
     """How a step must be put right that had walls, and what that leaves out.
 
-    On it normals stood still; and a wall that no longer holds at its end was left too
-    late. The first is made good, to the second order of the step.
+    On it normals turned as they did before; and a wall that no longer holds at its end
+    was left too late. The first is made good, to the next order of the step.
     """
     old, units = ways.old & hold.found, frame.field.units
-    zeros = jnp.zeros_like(frame.walls.normals)
-    starts = jnp.concatenate([frame.walls.normals, zeros])
+    starts = ways.foot.normal - turned
     before = starts @ (frame.dual @ frame.jacobian)
     before = jnp.maximum(solved(hold.gram, before, old), 0.0)
     after = jnp.where(old, hold.pushes, 0.0)
-    turned = jnp.where(old[:, None], ways.foot.normal - starts, 0.0)
-    turn = -speed / 4 * (before + jnp.maximum(after, 0.0)) @ turned
+    pushed = jnp.maximum(after, 0.0)
+    expected = frame.walls.after(frame.length) - frame.walls.normals
+    expected = jnp.concatenate([expected, jnp.zeros_like(expected)])
+    # How far they are from where they were expected grows with the square of time; as
+    # time itself where nothing was.
+    known = jnp.any(expected != 0, axis=1)
+    by_push = jnp.where(known, before / 12 + pushed / 4, before / 6 + pushed / 3)
+    turn = by_push @ (turned - jnp.where(old[:, None], expected, 0.0))
     along = solved(hold.gram, hold.normals @ turn, hold.found)
-    turn = turn - along @ hold.normals
+    turn = -speed * (turn - along @ hold.normals)
     change = jnp.abs(after - before) / jnp.maximum(before + jnp.abs(after), 1e-300)
     change = jnp.max(jnp.sqrt(jnp.sum(turned**2, axis=1)) + change)
     far = change * jnp.max(units.norms(turn, end.unit) / end.size)

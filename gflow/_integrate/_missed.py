@@ -86,7 +86,7 @@ def turned(frame: Frame, s, point, dual, turn, hold: bool) -> Float[Array, " wei
         moved = eqx.tree_at(
             lambda f: (f.field, f.rest), frame, (there, jnp.zeros_like(frame.rest))
         )
-        return moved.negative_gradient(point, dual)[1]
+        return moved.negative_gradient(s, point, dual)[1]
 
     return jax.jvp(motion, (field.gates.on.astype(float),), (turn,))[1]
 

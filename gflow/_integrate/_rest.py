@@ -186,15 +186,16 @@ def _motion(field: Field, carry: Carry, tolerance: Tolerance):
     """The Jacobian of the motion in the frame, and the motion, in sizes of units."""
     frame = make_frame(
         field, carry.point, carry.log_radius, carry.dual, carry.gradient,
-        carry.walls, carry.length, tolerance.rtol,
+        carry.walls.in_clock(0.0), carry.length, tolerance.rtol,
     )  # fmt: skip
     frame = eqx.tree_at(lambda f: f.rest, frame, jnp.zeros_like(frame.rest))
 
     def motion(relative):
         point = frame.size * relative
         margins = field.margins(point)
-        dual = frame.dual_weights(margins, jnp.zeros(()))
-        _, gradient = frame.negative_gradient(point, dual)
+        zero = jnp.zeros(())
+        dual = frame.dual_weights(margins, zero)
+        _, gradient = frame.negative_gradient(zero, point, dual)
         return (gradient - frame.rate * point) / frame.size
 
     relative = frame.start / frame.size

@@ -43,7 +43,7 @@ def unseen(
         margins = field.margins(point)
         log_radius = frame.log_radius_at(s)
         dual = field.dual_weights(margins, log_radius, frame.seen, blind)
-        _, motion = frame.negative_gradient(point, jnp.where(blind, dual, 0.0))
+        _, motion = frame.negative_gradient(s, point, jnp.where(blind, dual, 0.0))
         return jnp.exp(-frame.sigma * s) * motion
 
     def some():

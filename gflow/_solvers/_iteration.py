@@ -167,7 +167,7 @@ def _ended(stage: Stage, given: StageModel, point, q, error, goal, direct, mild)
 def _defect(stage: Stage, point, dual):
     """What a stage misses at a point and dual weights."""
     frame = stage.frame
-    _, motion = frame.negative_gradient(point, dual)
+    _, motion = frame.negative_gradient(stage.s, point, dual)
     # The fastest motion is that of the frame, and cancels before it is long.
     return point - stage.base - stage.eta * (motion - frame.rate * point)
 

@@ -121,7 +121,7 @@ def _flat_gram(frame: Frame, safe: Float[Array, " weights"], few: bool):
         free = FreeSlopes.of(frame, given)
         response = FreeSlopes(free.pull, free.push, safe)
         return free, DenseGram(free_gram(frame, given, safe), response)
-    rows = frame.free_rows(frame.start, given)
+    rows = frame.free_rows(jnp.zeros(()), frame.start, given)
     # Other models of the step are matrices, and all must be of one kind.
     dense = few or not frame.field.euclidean
     middle = jnp.diag(1 / safe) if dense else 1 / safe
@@ -157,10 +157,10 @@ def curved_model(
     What answers through the dual weights is made anew if it is `direct`.
     """
     margins, jacobian = frame.field.jacobian(point)
-    jacobian = frame.free_rows(point, jacobian)
+    jacobian = frame.free_rows(s, point, jacobian)
 
     def motion(point):
-        return frame.negative_gradient(point, dual)[1]
+        return frame.negative_gradient(s, point, dual)[1]
 
     _, linearized = jax.linearize(motion, point)
     columns = jax.vmap(linearized)(jnp.eye(point.size))  # one a row
