@@ -105,6 +105,12 @@ def orthonormal(rows: Float[Array, "some weights"]) -> Float[Array, "some weight
     return jax.lax.scan(add, jnp.zeros_like(rows), (rows, jnp.arange(len(rows))))[0]
 
 
+def turning(turned: Float[Array, "some weights"]) -> Float[Array, "some weights"]:
+    """How normals turned, without those that did by so much that they are others."""
+    most = jnp.max(jnp.abs(turned), axis=1, keepdims=True)
+    return jnp.where(most < TURN, turned, 0.0)
+
+
 def between(
     first: Float[Array, "some weights"],
     last: Float[Array, "some weights"],

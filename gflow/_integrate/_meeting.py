@@ -18,7 +18,7 @@ from .._frame import Frame
 from .._holding import BEHIND, Held, holding, pull_at
 from .._steps import QUARTERS
 from .._types import Scalar
-from .._walls import TURN, Walls, orthonormal, solved, without
+from .._walls import Walls, orthonormal, solved, turning, without
 from .._ways import BACK, End, Ways, any_bends, bends, near_of, ways_of
 from ._arrival import Arrival
 from ._passages import passages
@@ -52,6 +52,7 @@ class Met(NamedTuple):
         share: The share of the step until it meets a new one; else one.
         longest: How long the next step may be at most, in the clock of this.
         known: The margins whose pulls on the step the walls stand for.
+        pulled_in: Whether a unit is put ahead to where a sample pulls it.
         wanted: Whether to look for walls, for which there is no room.
     """
 
@@ -61,6 +62,7 @@ class Met(NamedTuple):
     share: Scalar
     longest: Scalar
     known: Bool[Array, " margins"]
+    pulled_in: Bool[Array, ""]
     wanted: Bool[Array, ""]
 
 
@@ -83,7 +85,7 @@ def meet(
     field, walls, margins = frame.field, frame.walls, there.margins
     zero, far = jnp.zeros(()), jnp.asarray(jnp.inf)
     no = jnp.zeros((), bool)
-    none = Met(there, walls, zero, zero + 1, far, jnp.zeros_like(frame.seen), no)
+    none = Met(there, walls, zero, zero + 1, far, jnp.zeros_like(frame.seen), no, no)
     if not field.walled:
         return none
     raised = _raised(frame, log_radius, margins)
@@ -152,9 +154,7 @@ def _met(
     error = jnp.where(raised, jnp.inf, error)
     chosen = jnp.argsort(~hold.held)[:room]  # the first of them
     normals = jnp.where(hold.held[chosen][:, None], hold.normals[chosen], 0.0)
-    # One that turned by more is another; none that is new is known to turn.
-    turns = hold.held & (jnp.max(jnp.abs(turned), axis=1) < TURN)
-    turns = jnp.where(turns[chosen][:, None], turned[chosen], 0.0)
+    turns = jnp.where(hold.held[chosen][:, None], turning(turned)[chosen], 0.0)
     next_length = length * jnp.exp(-frame.log_growth(there.point))
     basis = orthonormal(normals)
     walls = Walls(normals, ways.numbers[chosen], basis, turns / next_length)
@@ -175,7 +175,8 @@ def _met(
     known = jnp.zeros_like(asked).at[ways.numbers].max(hold.found | hold.again)
     share = _share_before(frame, points - end.point[None], ways, late)
     longest = jnp.min(soon) * length / speed
-    return Met(there, walls, error, share, longest, known, jnp.zeros((), bool))
+    no = jnp.zeros((), bool)
+    return Met(there, walls, error, share, longest, known, jnp.any(pulled_in), no)
 
 
 def _raised(frame: Frame, log_radius, margins) -> Bool[Array, ""]:

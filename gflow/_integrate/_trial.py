@@ -95,16 +95,21 @@ def try_step(
     scaled = scaled_error(frame, length, there, step, error, tolerance)
     if field.walled:
         there, passed = met.there, passed._replace(share=met.share)
-        step = _ending(frame, length, step, there)
+        step = _ending(frame, length, step, there, met.pulled_in)
         worst = jnp.maximum(scaled, met.error)
         scaled = jnp.where(jnp.isfinite(worst), worst, jnp.inf)
     return Trial(frame, length, clock, solved, passed, step, there, met, scaled)
 
 
-def _ending(frame: Frame, length, step: Steps, there: Arrival) -> Steps:
+def _ending(frame: Frame, length, step: Steps, there: Arrival, at_once) -> Steps:
     """A step as it is kept, with this end."""
     end = jnp.exp(-frame.sigma * length) * there.point / two_norm(frame.start)
-    nodes = jnp.asarray(step.nodes).at[-1].set(end)
+    nodes = jnp.asarray(step.nodes)
+    # Walls turn away from where they are expected with the square of time, and what
+    # they push goes by with its cube. What is pulled in goes there at the end.
+    way = jnp.where(at_once, 0.0, end - nodes[-1])
+    nodes = nodes + NODES[1:, None] ** 3 * way[None]
+    nodes = nodes.at[-1].set(end)
     log_radius, seen = jnp.asarray(step.log_radius), frame.seen
     _, log_loss = frame.field.log_slope_and_loss(there.margins, log_radius, seen)
     scalars = step.scalars.ending(log_loss)

@@ -13,7 +13,13 @@ from lost_samples import LATE, apart, late, problem, solved
 
 CONSTANTS = [
     [(_ways, "NEAR", 0.03), (_holding, "BEHIND", 3e-3), (_walls, "WALLS", 5)],
-    [(_ways, "BACK", 0.4), (_meeting, "HEAVY", 3e-3), (_meeting, "AHEAD", 0.01)],
+    [
+        (_ways, "BACK", 0.2),
+        (_meeting, "HEAVY", 3e-3),
+        (_meeting, "AHEAD", 0.01),
+        (_walls, "TURN", 3e-3),
+        (_walls, "POLISHED", 3),
+    ],
     [
         (_ways, "SHARES", (0.5, 0.05)),
         (_meeting, "HALF", 0.3),
