@@ -194,9 +194,8 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
             point, q, model, used, number, _ = carry
             again = number + 1
             last = jnp.where(number < directly, directly, rounds)
-            at_guess = jnp.all(point == guess)
+            at_guess, renew = jnp.all(point == guess), early | (number > first)
             if few:
-                renew = early | (number > first)
                 model = jax.lax.cond(
                     renew,
                     lambda: curved_model(
