@@ -147,6 +147,9 @@ def _met(
     turn, missed = _left_out(frame, end, ways, hold, turned, speed)
     error = jnp.where(hold.found & ~late, back / frame.rtol / reach, 0.0)
     lost = ways.old & ~jnp.isfinite(foot.at) & ~foot.hidden
+    # Where it has hardly moved what is not seen any more holds no more.
+    far = frame.field.units.norms(points[-1] - points[0], end.unit) / end.size
+    lost = lost & (jnp.max(far) > near_of(frame) / 10)
     error = jnp.max(jnp.where(lost, jnp.inf, error)) + missed / frame.rtol
     point = end.point + turn + solved(hold.gram, way, hold.found) @ hold.normals
     point = field.coordinates.back(point)
