@@ -5,7 +5,8 @@ the harder the more of the loss is that of this sample. It stays where this pull
 push of the others are in balance, and once the sample is lost that is nearer to $u = 0$
 than rounding. Then the unit does not move along $\nabla u$, as if there were a wall,
 and leaves it when the others no longer push. It is kept on the side that does not see
-the sample, where this pulls at nothing.
+the sample, where this pulls at nothing. As the others move the wall turns: on each step
+as it did on the last.
 """
 
 import dataclasses
