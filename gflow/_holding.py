@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ._frame import Frame
+from ._types import Scalar
 from ._walls import orthonormal, solved
 from ._ways import SAME, End, Ways, near_of
 
@@ -17,6 +18,11 @@ it see the sample."""
 
 EQUAL = 1e-6
 """Normals of several margins that are less than this apart are of one wall."""
+
+
+ROUNDED = 1e-14
+"""Of what samples pull along a normal, one by one: a push away from a wall that is less
+is rounding, and no reason to leave it."""
 
 
 class Held(NamedTuple):
@@ -60,13 +66,14 @@ def holding(frame: Frame, end: End, ways: Ways) -> Held:
     found = found & jnp.any(basis != 0, axis=1)
     normals = jnp.where(found[:, None], foot.normal, 0.0)
     gram = normals @ normals.T
+    least = ROUNDED * jax.vmap(lambda row: _pulled_along(frame, end, row))(normals)
 
     def pushed(loop, _):
         """From behind all of them, where none of their samples pulls."""
         found = loop[0]
         behind = solved(gram, foot.at - BEHIND * near, found)
         pull = pull_at(frame, end, end.point + behind @ normals)
-        held, force = _pushed(gram, normals @ pull, found & foot.opposes)
+        held, force = _pushed(gram, normals @ pull, found & foot.opposes, least)
         push = jnp.where(foot.opposes, force, jnp.abs(normals @ pull))
         left = found & (ways.old | (push <= strength))
         return (left, found, held, force, pull), ()
@@ -76,6 +83,7 @@ def holding(frame: Frame, end: End, ways: Ways) -> Held:
     (_, found, held, force, pull), _ = jax.lax.scan(pushed, start, None, 2)
     broken = held & (force > strength)
     pushes = solved(gram, normals @ pull, found & foot.opposes)
+    pushes = jnp.where(jnp.abs(pushes) <= least, 0.0, pushes)
     held = held & ~broken
     normals = jnp.where(found[:, None], normals, 0.0)
     same = again[:, None] & found[None] & _alike(foot.normal, ways.numbers)
@@ -91,6 +99,12 @@ def pull_at(frame: Frame, end: End, point=None) -> Float[Array, " weights"]:
     return pullback(jnp.where(frame.sighted, end.dual, 0.0))[0]
 
 
+def _pulled_along(frame: Frame, end: End, normal) -> Scalar:
+    """What samples pull along a direction, whichever way."""
+    slopes = jax.jvp(frame.field.margins, (end.point,), (normal,))[1]
+    return jnp.sum(jnp.where(frame.sighted, end.dual * jnp.abs(slopes), 0.0))
+
+
 def _again(normals, numbers, found) -> Bool[Array, " some"]:
     """Which of the ways found lead to a wall that one before leads to."""
     alike = _alike(normals, numbers) & found[None]
@@ -104,12 +118,12 @@ def _alike(normals, numbers) -> Bool[Array, "some some"]:
     return (cosine > 1 - EQUAL**2 / 2) | (own & (cosine > 1 - SAME**2 / 2))
 
 
-def _pushed(gram, along, some):
+def _pushed(gram, along, some, least):
     """Which walls are pushed at, and with what; the others are left one by one."""
 
     def unfinished(loop):
         held, force, first = loop
-        return first | jnp.any(held & (force <= 0))
+        return first | jnp.any(held & (force <= -least))
 
     def again(loop):
         held, force, first = loop
