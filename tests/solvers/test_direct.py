@@ -61,7 +61,7 @@ def test_the_whole_matrix_is_the_derivative_of_the_stage(loss, eta):
 
     def defect(x):
         q = frame.dual_weights(field.margins(x), zero)
-        motion = frame.negative_gradient(x, q)[1]
+        motion = frame.negative_gradient(zero, x, q)[1]
         return x - eta * (motion - frame.rate * x)
 
     matrix = jax.jacfwd(defect)(point)

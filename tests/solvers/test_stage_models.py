@@ -27,7 +27,7 @@ def model_and_frame(eta):
     model = curved_model(
         frame, point, dual, start, eta, frame.weight, flat, jnp.asarray(True)
     )
-    motion = jax.jacrev(lambda x: frame.negative_gradient(x, dual)[1])(point)
+    motion = jax.jacrev(lambda x: frame.negative_gradient(start, x, dual)[1])(point)
     return model, flat, np.diag(1 + eta * frame.rate) - eta * motion
 
 
