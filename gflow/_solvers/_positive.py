@@ -17,6 +17,10 @@ REFINED = 2
 rounding times the condition of the system."""
 
 
+LEAST_PIVOT = 1e-6
+"""Of a factor of a matrix with ones on its diagonal: below, rounding decides."""
+
+
 class AbstractPositive(eqx.Module):
     r"""A symmetric positive semi-definite $K = V V^\top$.
 
@@ -151,7 +155,8 @@ class FactoredPositive(AbstractPositive):
             return jnp.linalg.qr(rows * scale.T, mode="r").T
 
         # Its condition may be beyond the digits of a product, but not of its root.
-        known = jnp.all(jnp.isfinite(lower))
+        pivots = jnp.sum(lower * np.eye(len(inner)), axis=0)
+        known = jnp.all(pivots > LEAST_PIVOT)  # not if one is NaN
         lower = jax.lax.cond(known, lambda: lower, by_rows)
         moved = lifted.T @ right
         moved = moved.at[:-1].add(ahead)

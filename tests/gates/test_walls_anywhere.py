@@ -19,6 +19,7 @@ CONSTANTS = [
         (_meeting, "AHEAD", 0.01),
         (_walls, "TURN", 3e-3),
         (_walls, "POLISHED", 3),
+        (_holding, "ROUNDED", 3e-15),
     ],
     [
         (_ways, "SHARES", (0.5, 0.05)),
