@@ -58,6 +58,7 @@ class Walls(eqx.Module):
     def after(self, length: Scalar) -> Float[Array, "walls weights"]:
         """The normals after so long, if they go on turning as they did."""
         turned = length * self.turns
+        turned = jnp.where(jnp.isfinite(turned), turned, 0.0)  # in a clock that ended
         most = jnp.max(jnp.abs(turned), axis=1, keepdims=True)
         turned = turned * jnp.minimum(1.0, TURN / jnp.maximum(most, TURN))
         return self.normals + turned

@@ -1,5 +1,6 @@
 """Walls that turn on a step: the step follows them, as far as they turned before."""
 
+import equinox as eqx
 import gflow
 import jax
 import numpy as np
@@ -38,6 +39,8 @@ def test_a_normal_that_leaps_does_not_turn():
     assert np.array_equal(turning(turned), turned * [[1], [0], [0]])
     walls = no_walls(2, room=3)
     assert not np.any(walls.in_clock(3.0).after(2.0))
+    endless = eqx.tree_at(lambda w: w.turns, walls, walls.turns + np.inf)
+    assert not np.any(endless.after(2.0))
 
 
 @pytest.mark.parametrize("seed", [55, 110, 154])
