@@ -55,4 +55,5 @@ def free_gram(
     frame: Frame, slopes: Slopes, damping: Float[Array, " weights"]
 ) -> Float[Array, "margins margins"]:
     r"""$J D^{-1} J^\top$ of what may move, at the start of a step."""
-    return gram_by_blocks(slopes, partial(frame.free_rows, frame.start), damping, BLOCK)
+    rows = partial(frame.free_rows, jnp.zeros(()), frame.start)
+    return gram_by_blocks(slopes, rows, damping, BLOCK)

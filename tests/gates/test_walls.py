@@ -41,7 +41,7 @@ def test_what_is_lost_stays_lost_and_all_else_is_fitted(seed):
     assert abs(float(curve.log_loss[-1]) - expected) <= 1e-9
 
 
-@pytest.mark.parametrize("seed", [14, 18])
+@pytest.mark.parametrize("seed", [10, 18])
 def test_the_loss_is_that_of_the_network(seed):
     """Where units are put back the loss is another than just before."""
     flow, network = lost.problem(seed)
