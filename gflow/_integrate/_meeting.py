@@ -38,6 +38,9 @@ AIM = 0.3
 RAISED = 1e-3
 """By so much the loss may be raised; its logarithm, or this share of it."""
 
+STILL = 0.1
+"""So far a step moves no unit that stands still, against what is near to a wall."""
+
 HALF = 0.5
 """Of a step whose way to a wall is not known."""
 
@@ -148,8 +151,8 @@ def _met(
     error = jnp.where(hold.found & ~late, back / frame.rtol / reach, 0.0)
     lost = ways.old & ~jnp.isfinite(foot.at) & ~foot.hidden
     # Where it has hardly moved what is not seen any more holds no more.
-    far = frame.field.units.norms(points[-1] - points[0], end.unit) / end.size
-    lost = lost & (jnp.max(far) > near_of(frame) / 10)
+    moved = frame.field.units.norms(points[-1] - points[0], end.unit) / end.size
+    lost = lost & (jnp.max(moved) > STILL * near_of(frame))
     error = jnp.max(jnp.where(lost, jnp.inf, error)) + missed / frame.rtol
     point = end.point + turn + solved(hold.gram, way, hold.found) @ hold.normals
     point = field.coordinates.back(point)

@@ -20,6 +20,7 @@ CONSTANTS = [
         (_walls, "TURN", 3e-3),
         (_walls, "POLISHED", 3),
         (_holding, "ROUNDED", 3e-15),
+        (_meeting, "STILL", 0.03),
     ],
     [
         (_ways, "SHARES", (0.5, 0.05)),
