@@ -132,7 +132,7 @@ def _seen(field: Field, point, log_radius, dual, gradient, length) -> _Start:
     What is no longer seen changes the clock, and so does what is seen again.
     """
     margins, jacobian = jacobian_of(field, point)
-    seen = seen_margins(field, jacobian)
+    seen = seen_margins(field, margins, jacobian, log_radius)
     lost = jnp.zeros_like(seen)
     if not field.duals.linear:
         there = field, margins, jacobian, log_radius

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 from ._frame import Frame
 from ._types import Scalar
 from ._walls import orthonormal, solved
-from ._ways import SAME, End, Ways, near_of
+from ._ways import SAME, End, Ways, near_of, pull_at
 
 
 BEHIND = 1e-2
@@ -91,12 +91,6 @@ def holding(frame: Frame, end: End, ways: Ways) -> Held:
         found, jnp.any(same, axis=1), held, broken, normals, gram, pull, pushes,
         strength,
     )  # fmt: skip
-
-
-def pull_at(frame: Frame, end: End, point=None) -> Float[Array, " weights"]:
-    """What samples pull that are seen, at the end or at another point."""
-    _, pullback = jax.vjp(frame.field.margins, end.point if point is None else point)
-    return pullback(jnp.where(frame.sighted, end.dual, 0.0))[0]
 
 
 def _pulled_along(frame: Frame, end: End, normal) -> Scalar:

@@ -111,17 +111,6 @@ def by_rows(jacobian: Jacobian, fn: Callable, *arrays: PyTree) -> tuple[PyTree, 
     return fn(jacobian, jnp.arange(len(jacobian)), *arrays)
 
 
-def rows_at(
-    jacobian: Jacobian, numbers: Int[Array, " some"]
-) -> Float[Array, "some weights"]:
-    """Some rows of a Jacobian."""
-    if not isinstance(jacobian, Slopes):
-        return jacobian[numbers]
-    rivals = jacobian.field.flow.rivals
-    rows = jacobian.rows(numbers // rivals).reshape(len(numbers), rivals, -1)
-    return jnp.take_along_axis(rows, (numbers % rivals)[:, None, None], axis=1)[:, 0]
-
-
 def jacobian_of(
     field: Field, point: Float[Array, " weights"]
 ) -> tuple[Float[Array, " margins"], Jacobian]:

@@ -8,12 +8,27 @@ from ._jacobian import Jacobian, by_rows
 from ._types import Scalar
 
 
-def seen_margins(field: Field, jacobian: Jacobian) -> Bool[Array, " margins"]:
+LIGHT = 1.0
+"""Margins that no weight moves count all the same while their weights are at most this
+against those of the others."""
+
+
+def seen_margins(
+    field: Field,
+    margins: Float[Array, " margins"],
+    jacobian: Jacobian,
+    log_radius: Scalar,
+) -> Bool[Array, " margins"]:
     """The margins that some weight moves; all, if none is or the loss is of errors.
 
-    The others pull at nothing, and must not count in the normalization of $q$.
+    The others pull at nothing. Once all the weight would be theirs they must not count
+    in the normalization of $q$. Before that they do: a step that sees one of them in
+    its midst is not blind to it then.
     """
     seen, _ = by_rows(jacobian, lambda rows, _: (jnp.any(rows != 0, axis=1), ()))
+    if field.walled and field.kinks.count == 0:
+        dual = field.dual_weights(margins, log_radius, seen, ~seen)
+        seen = seen | (jnp.sum(jnp.where(seen, 0.0, dual)) <= LIGHT)
     return seen | field.duals.linear | ~jnp.any(seen)
 
 

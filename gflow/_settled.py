@@ -233,7 +233,7 @@ def renewed(field: Field, point, log_radius, dual):
     else:
         known = dual > 0
         fresh = field.dual_weights(margins, log_radius, known, ~known)
-        seen = seen_margins(field, jacobian)
+        seen = seen_margins(field, margins, jacobian, log_radius)
         dual = jnp.where(known, dual, jnp.where(seen, fresh, 0.0))
         total = jnp.sum(dual)
         dual = dual / total

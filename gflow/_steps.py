@@ -77,8 +77,8 @@ def record(
     tau: Scalar,
     log_t: Scalar,
     duals: Float[Array, "4 margins"],
-) -> tuple[Steps, Float[Array, " margins"]]:
-    """One step as a trajectory keeps it, and the margins at its end.
+) -> tuple[Steps, Float[Array, "7 margins"]]:
+    """One step as a trajectory keeps it, and the margins at its sixths.
 
     Args:
         frame: The coordinates of the step.
@@ -110,7 +110,7 @@ def record(
         log_loss=log_loss[-1],
         weights=field.duals.normalized(duals),
     )
-    return step, margins[-1]
+    return step, margins
 
 
 def _rates(frame: Frame, on, s: Scalar, point: Float[Array, " weights"]):

@@ -1,5 +1,6 @@
 """Ways to walls at the end of a step: to those that held its start, and to new ones."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ._coordinates import two_norm
 from ._foot import Foot, Pulling, foot_of, reach_of
 from ._frame import Frame
-from ._jacobian import by_rows, jacobian_of, rows_at
+from ._jacobian import Slopes
 from ._types import Scalar
 from ._walls import solved
 
@@ -25,11 +26,17 @@ unit is put back to one at most."""
 SHARES = 1.0, 0.1, 0.01
 """How near to a wall its normal is taken, in turn, against what is near."""
 
-MOST = 64
-"""So many margins at most are looked at together."""
+MOST, ENTRIES = 64, 2**24
+"""So many margins at most are looked at together, or samples, whose gradients have so
+many entries at most."""
 
 SAME = 1e-2
 """Directions that are less than this apart from walls that hold lead to none."""
+
+
+MATCH, STEEPEST = 1e-3, 3
+"""Margins are looked at that pull at a unit with this share of what the others do, where
+they are near; their pulls grow at most with this power, and once more."""
 
 
 class End(NamedTuple):
@@ -188,15 +195,8 @@ def any_bends(
     frame: Frame, end: End, asked: Bool[Array, " margins"]
 ) -> Bool[Array, ""]:
     """Whether some unit sees a margin that bends near the end."""
-
-    def look(*rows):
-        return (), jnp.sum(_scores(frame, end, *rows))
-
-    def some():
-        _, jacobian = jacobian_of(frame.field, end.probe)
-        return by_rows(jacobian, look, asked, ~frame.sighted)[1] > 0
-
-    return jax.lax.cond(jnp.any(asked), some, lambda: jnp.zeros((), bool))
+    some, no = partial(_scores, frame, end, asked), jnp.zeros((), bool)
+    return jax.lax.cond(jnp.any(asked), lambda: jnp.any(some()[0] > 0), lambda: no)
 
 
 def bends(
@@ -206,42 +206,69 @@ def bends(
 
     At most as many as there may be walls: the nearest.
     """
-    room, unit = len(frame.walls.normals), end.unit
-
-    def look(*rows):
-        score = _scores(frame, end, *rows)
-        best, column = jax.vmap(lambda row: jax.lax.top_k(row, room))(score)
-        return (best, column.astype(int)), ()
-
-    _, jacobian = jacobian_of(frame.field, end.probe)
-    (scores, columns), _ = by_rows(jacobian, look, asked, ~frame.sighted)
-    best, index = jax.lax.top_k(jnp.ravel(scores), room)
-    number, column = index // room, jnp.ravel(columns)[index]
-    same = unit[None] == unit[column][:, None]
-    rows = jnp.where(same & (best > 0)[:, None], rows_at(jacobian, number), 0.0)
+    scores, rows, numbers = _scores(frame, end, asked)
+    best, index = _largest(jnp.ravel(scores), len(frame.walls.normals))
+    chosen, unit = jnp.divmod(index, frame.field.units.count)
+    same = end.unit[None] == unit[:, None]
+    rows = jnp.where(same & (best > 0)[:, None], rows[chosen], 0.0)
     for norm in (jnp.max, two_norm):  # the largest first: they may be very small
         sizes = jax.vmap(lambda row, norm=norm: norm(jnp.abs(row)))(rows)[:, None]
         rows = rows / jnp.where(sizes > 0, sizes, 1.0)
-    return rows, number.astype(int)
+    return rows, numbers[chosen]
+
+
+def pull_at(frame: Frame, end: End, point=None) -> Float[Array, " weights"]:
+    """What samples pull that are seen, at the end or at another point."""
+    _, pullback = jax.vjp(frame.field.margins, end.point if point is None else point)
+    return pullback(jnp.where(frame.sighted, end.dual, 0.0))[0]
 
 
 def _scores(
-    frame: Frame, end: End, rows, numbers, asked, blind
-) -> Float[Array, "some weights"]:
-    """How near margins bend, at the first weight of each unit; zero for not at all."""
-    units, unit = frame.field.units, end.unit
+    frame: Frame, end: End, asked
+) -> tuple[
+    Float[Array, "some units"], Float[Array, "some weights"], Int[Array, " some"]
+]:
+    """How near margins bend in each unit, zero for not at all; their gradients; which.
+
+    Those with the largest weights, if they are many; and none that is no match for what
+    the others pull, by far.
+    """
+    field, unit = frame.field, end.unit
+    units, rivals = field.units, field.flow.rivals
+    dual = jnp.where(asked, end.dual, 0.0)
+    heaviest = jnp.max(dual.reshape(-1, rivals), axis=1)
+    room = max(len(frame.walls.normals), ENTRIES // (unit.size * rivals))
+    _, samples = jax.lax.top_k(heaviest, min(MOST, room, heaviest.size))
+    numbers = jnp.ravel(rivals * samples[:, None] + jnp.arange(rivals)[None])
+    rows = Slopes(field, end.probe).rows(samples)
+
+    def totals(rows):
+        return jax.vmap(lambda row: units.totals(row, unit))(rows)
+
+    norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
+    toward = rows / jnp.where(norms > 0, norms, 1.0)
+    bent = totals(toward * field.curvature_each(end.probe, toward, numbers))
+    way = norms / jnp.where(bent != 0, jnp.abs(bent), jnp.inf)
+    reach = near_of(frame) * end.size[None]
+    push = jnp.abs(totals(toward * pull_at(frame, end)[None]))
+    steep = (1 + reach / jnp.maximum(way, 1e-300)) ** STEEPEST
+    able = dual[numbers][:, None] * jnp.abs(bent) * reach * steep >= MATCH * push
+    near = ~frame.sighted[numbers][:, None] | ((bent < 0) & (way <= reach))
+    here = near & able & (bent != 0) & asked[numbers][:, None]
+    score = jnp.where(here, 1 / (1 + way / end.size[None]), 0.0)
     first = jax.ops.segment_min(jnp.arange(unit.size), unit, units.count)
-    firsts = jnp.arange(unit.size) == first[unit]
+    some_weight, first = first < unit.size, jnp.minimum(first, unit.size - 1)
+    return jnp.where(some_weight[None], score[:, first], 0.0), rows, numbers
 
-    def some():
-        norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
-        toward = rows / jnp.where(norms > 0, norms, 1.0)
-        bent = toward * frame.field.curvature_each(end.probe, toward, numbers)
-        bent = jax.vmap(lambda row: units.totals(row, unit))(bent)
-        way = norms / jnp.where(bent != 0, jnp.abs(bent), jnp.inf)
-        reach = near_of(frame) * end.size[None]
-        near = blind[:, None] | ((bent < 0) & (way <= reach))
-        here = (norms > 0) & (bent != 0) & near & asked[:, None] & firsts[None]
-        return jnp.where(here, 1 / (1 + way / end.size[None]), 0.0)
 
-    return jax.lax.cond(jnp.any(asked), some, lambda: jnp.zeros_like(rows))
+def _largest(values: Float[Array, " some"], count: int):
+    """The largest of some numbers, none of them negative, and their places.
+
+    As by `jax.lax.top_k`, which sorts them all.
+    """
+
+    def one(left, _):
+        place = jnp.argmax(left)
+        return left.at[place].set(-1.0), (values[place], place)
+
+    return jax.lax.scan(one, values, length=count)[1]

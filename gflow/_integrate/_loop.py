@@ -44,7 +44,7 @@ def begin(
     """The carry before the first step, and the first sample."""
     zero, far, none = jnp.zeros(()), jnp.full((), jnp.inf), jnp.zeros((), int)
     margins, jacobian = jacobian_of(field, point)
-    seen = seen_margins(field, jacobian)
+    seen = seen_margins(field, margins, jacobian, log_radius)
     dual = field.dual_weights(margins, log_radius, seen)
     _, gradient = field.negative_gradient(point, dual)
     unit, size = field.units.assign(point)

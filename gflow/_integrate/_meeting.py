@@ -12,14 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .. import _log_time
 from .._coordinates import two_norm
 from .._frame import Frame
-from .._holding import BEHIND, Held, holding, pull_at
-from .._steps import QUARTERS
+from .._holding import BEHIND, Held, holding
+from .._steps import FRACTIONS, QUARTERS, SIXTHS
 from .._types import Scalar
 from .._walls import Walls, orthonormal, solved, turning, without
-from .._ways import BACK, End, Ways, any_bends, bends, near_of, ways_of
+from .._ways import BACK, End, Ways, any_bends, bends, near_of, pull_at, ways_of
 from ._arrival import Arrival
 from ._passages import passages
 
@@ -73,6 +72,7 @@ def meet(
     frame: Frame,
     length: Scalar,
     coordinates: Float[Array, "9 weights"],
+    on_the_way: Float[Array, "7 margins"],
     log_radius: Scalar,
     there: Arrival,
 ) -> Met:
@@ -82,6 +82,7 @@ def meet(
         frame: Of the step.
         length: Of it.
         coordinates: On it, at the `FRACTIONS`.
+        on_the_way: The margins at its sixths.
         log_radius: Of the weights, at its end.
         there: Its end.
     """
@@ -97,20 +98,17 @@ def meet(
     full = field.dual_weights(margins, log_radius, frame.seen, ~frame.seen)
     dual = jnp.where(frame.sighted, there.dual, full)
     heavy = (jnp.abs(margins) < FLAT * jnp.max(jnp.abs(margins))) & (dual > HEAVY)
-    blind, points = heavy & ~frame.sighted, _quarters(frame, length, coordinates)
-    met = jax.lax.cond(
-        jnp.any(blind),
-        lambda: jax.lax.map(field.margins, points) != frame.margins[None],
-        lambda: jnp.zeros((len(points), margins.size), bool),
-    )
+    met = on_the_way != frame.margins[None]
     asked = heavy & (frame.sighted | jnp.any(met, axis=0))
     finite = jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(dual))
-    probe = points[-1 - jnp.argmax(jnp.any(met & blind[None], axis=1)[::-1])]
+    when = jnp.any(met & heavy & ~frame.sighted, axis=1)
+    probe = _points(frame, length, coordinates, SIXTHS)[-1 - jnp.argmax(when[::-1])]
     unit, size = field.units.assign(point)
     size = jnp.where(size > 0, size, jnp.max(size))  # those of size zero stay so
     end = End(point, probe, margins, dual, unit, size)
     if len(walls.normals) == 0:
         return none._replace(wanted=finite & any_bends(frame, end, asked))
+    quarters = _points(frame, length, coordinates, QUARTERS)
     bent = jax.lax.cond(
         finite & jnp.any(asked),
         lambda: bends(frame, end, asked),
@@ -118,14 +116,14 @@ def meet(
     )
     return jax.lax.cond(
         finite & (jnp.any(bent[0] != 0) | jnp.any(walls.some)),
-        lambda: _met(frame, length, points, log_radius, there, end, asked, bent),
+        lambda: _met(frame, length, quarters, log_radius, there, end, asked, bent),
         lambda: none,
     )
 
 
-def _quarters(frame: Frame, length, coordinates) -> Float[Array, "5 weights"]:
-    """The points at the quarters of a step, of norm one in polar coordinates."""
-    points = jax.vmap(frame.point)(length * _log_time.NODES, coordinates[QUARTERS])
+def _points(frame: Frame, length, coordinates, places) -> Float[Array, "some weights"]:
+    """Some points of a step, of norm one in polar coordinates."""
+    points = jax.vmap(frame.point)(length * FRACTIONS[places], coordinates[places])
     return jax.vmap(frame.field.coordinates.back)(points)
 
 

@@ -87,10 +87,10 @@ def try_step(
         passed.duals,
     )  # fmt: skip
     slope = solved.state.slope if is_own(solver) else None
-    there = arrive(frame, length, end, dual, slope, margins)
-    log_radius = jnp.asarray(step.log_radius)
-    met = meet(frame, length, passed.coordinates, log_radius, there)
-    missed = unseen(frame, length, passed.coordinates, met.known)
+    there = arrive(frame, length, end, dual, slope, margins[-1])
+    log_radius, way = jnp.asarray(step.log_radius), (passed.coordinates, margins)
+    met = meet(frame, length, *way, log_radius, there)
+    missed = unseen(frame, length, *way, met.known)
     error = jnp.abs(solved.error) + jnp.abs(missed)
     scaled = scaled_error(frame, length, there, step, error, tolerance)
     if field.walled:

@@ -22,6 +22,7 @@ def unseen(
     frame: Frame,
     length,
     coordinates: Float[Array, "9 weights"],
+    margins: Float[Array, "7 margins"],
     known: Bool[Array, " margins"],
 ) -> Float[Array, " weights"]:
     """What samples not seen at the start would have added to the coordinates.
@@ -30,6 +31,7 @@ def unseen(
         frame: Of the step.
         length: Of it.
         coordinates: At the `FRACTIONS`.
+        margins: At its sixths.
         known: Margins that walls stand for.
     """
     field = frame.field
@@ -51,4 +53,5 @@ def unseen(
         pulls = jax.lax.map(lambda at: pull(*at), (quarters, coordinates[QUARTERS[1:]]))
         return length * jnp.asarray(SHARES) @ pulls
 
-    return jax.lax.cond(jnp.any(blind), some, lambda: jnp.zeros_like(frame.start))
+    turned_on = blind & jnp.any(margins != frame.margins[None], axis=0)
+    return jax.lax.cond(jnp.any(turned_on), some, lambda: jnp.zeros_like(frame.start))

@@ -9,7 +9,7 @@ import pytest
 from curves import distance
 from gflow import _jacobian
 from gflow._clock import choose_field
-from gflow._jacobian import Slopes, by_rows, gram_by_blocks, jacobian_of, rows_at
+from gflow._jacobian import Slopes, by_rows, gram_by_blocks, jacobian_of
 from gflow._trajectory import Trajectory
 from points import start_of
 
@@ -64,10 +64,6 @@ def test_products_and_sums_are_those_of_the_matrix(monkeypatch, name, at_once):
         strict=True,
     ):
         np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-13)
-    some = jnp.asarray([7, 2, 2])
-    np.testing.assert_allclose(
-        rows_at(slopes, some), matrix[some], rtol=1e-12, atol=1e-14
-    )
 
 
 @pytest.mark.parametrize("name", ["smooth", "logits"])

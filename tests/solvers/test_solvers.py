@@ -44,7 +44,7 @@ def fixed_step(solver, field, point, log_radius, dual, gradient, length):
     sides = jnp.tile(field.gates.on[None], (FRACTIONS.size, 1, 1))
     duals = jnp.concatenate([inside.dual, state.dual[None]])
     step, margins = record(frame, length, coordinates, sides, zero, -jnp.inf, duals)
-    there = arrive(frame, length, end, state.dual, state.slope, margins)
+    there = arrive(frame, length, end, state.dual, state.slope, margins[-1])
     norm = jnp.linalg.norm(there.point)
     quarter = jnp.exp(step.rates / 4) * step.nodes[0]
     length = jnp.linalg.norm(quarter)
