@@ -137,9 +137,16 @@ class Frame(eqx.Module):
     ) -> tuple[Float[Array, " margins"], Float[Array, " weights"]]:
         r"""The margins, and $J^\top q / \Lambda$, of what may move at a time."""
         margins, pullback = jax.vjp(self.field.margins, point)
-        return margins, self._motion(s, point, pullback, dual)
+        return margins, self.motion(s, point, pullback, dual)
 
-    def _motion(self, s, point, pullback, dual) -> Float[Array, " weights"]:
+    def motion(
+        self,
+        s: Scalar,
+        point: Float[Array, " weights"],
+        pullback: Callable,
+        dual: Float[Array, " margins"],
+    ) -> Float[Array, " weights"]:
+        r"""$J^\top q / \Lambda$, of what may move, by what pulls $q$ back there."""
         pull = without(self.basis_at(s), pullback(dual)[0])
         pull = projector(self.field, point)(pull)
         gradient = self.field.norm.direction(pull)
@@ -171,7 +178,7 @@ class Frame(eqx.Module):
         """The velocity of the coordinates $v$, for solvers that know no stages."""
         point = self.point(s, coordinates + self.lack_at(s))
         margins, pullback = jax.vjp(self.field.margins, point)
-        motion = self._motion(s, point, pullback, self.dual_weights(margins, s))
+        motion = self.motion(s, point, pullback, self.dual_weights(margins, s))
         return jnp.exp(-self.sigma * s) * (motion - self.rate * point)
 
     def dual_weights(

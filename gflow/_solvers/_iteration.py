@@ -125,21 +125,22 @@ def _exact(stage: Stage, q, margins, mild):
 def _mapped(stage: Stage, given: StageModel, point, q, error, goal, direct):
     """Where Newton's method leads from an iterate, and whether its weights are mild."""
     field = stage.frame.field
-    margins = field.margins(point)
+    margins, pullback = jax.vjp(field.margins, point)
     scale = field.scale(margins, stage.frame.log_radius_at(stage.s))
     mild = field.mild(margins, scale) | direct
     q = _exact(stage, q, margins, mild)
+    defect = _defect(stage, point, pullback, q)
 
     def both():
         model = given
         if not field.euclidean:
-            pull = jax.vjp(field.margins, point)[1](q)[0]
-            model = steepest_model(stage.frame, given, pull)
+            model = steepest_model(stage.frame, given, pullback(q)[0])
         tolerance = DUAL_TOLERANCE * jnp.clip(error, 3 * goal, 1e-2)
-        return _newton_map(stage, model, point, q, margins, scale, tolerance)
+        return _newton_map(stage, model, defect, point, q, margins, scale, tolerance)
 
     def alone():
-        return Mapped(_direct_map(stage, given, point, q), q, jnp.asarray(False))
+        # The dual weights follow the point.
+        return Mapped(point - given.whole.undo(defect), q, jnp.asarray(False))
 
     if may_be_direct(stage.frame):
         return jax.lax.cond(direct, alone, both), mild
@@ -164,24 +165,20 @@ def _ended(stage: Stage, given: StageModel, point, q, error, goal, direct, mild)
     return jax.lax.cond(mild | jnp.any(frame.lost), anew, lambda: (q, error))
 
 
-def _defect(stage: Stage, point, dual):
+def _defect(stage: Stage, point, pullback, dual):
     """What a stage misses at a point and dual weights."""
     frame = stage.frame
-    _, motion = frame.negative_gradient(stage.s, point, dual)
+    motion = frame.motion(stage.s, point, pullback, dual)
     # The fastest motion is that of the frame, and cancels before it is long.
     return point - stage.base - stage.eta * (motion - frame.rate * point)
 
 
-def _direct_map(stage: Stage, model: StageModel, point, dual):
-    """Where Newton's method moves the point if the dual weights follow it."""
-    return point - model.whole.undo(_defect(stage, point, dual))
-
-
-def _newton_map(stage: Stage, model: StageModel, point, dual, margins, scale, goal):
+def _newton_map(
+    stage: Stage, model: StageModel, defect, point, dual, margins, scale, goal
+):
     """Where Newton's method moves the point and its dual weights; if these are lost."""
     frame = stage.frame
     step = stage.eta / jnp.exp(frame.log_speed(point))
-    defect = _defect(stage, point, dual)
     # Those that are lost pull as they do, and are not in the equations of the others.
     lost = jnp.where(frame.lost, dual, 0.0)
     free = model.free_point(defect, point, dual - lost, step)
