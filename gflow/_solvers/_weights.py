@@ -52,6 +52,10 @@ BOLD = 15
 """If so many iterations have not come near the solution, they begin again at the end of
 the central path."""
 
+LOOK, NEARER = 4, 0.1
+"""So they do, where the motion is an unknown, once so many have not left this share of
+the distance: those that find their way take two or three."""
+
 
 def solve_weights(
     flow: AbstractFlow,
@@ -87,19 +91,28 @@ def solve_weights(
     far = jnp.asarray(jnp.inf)
     rounds = 3 if large and not gram.holds_motion else 2
 
-    def iterate(given, most, guarded):
+    def iterate(given, most, guarded, watched):
         def step(carry):
-            given, count, _ = carry
+            given, count, _, mark = carry
             new, error = newton_step(equation, given, scale, large, guarded)
-            return new, count + 1, error
+            look = watched & ((count + 1) % LOOK == 0)
+            mark = jax.lax.cond(look, lambda: left(new, mark), lambda: mark)
+            return new, count + 1, error, mark
+
+        def left(new, mark):
+            """The distance; NaN if that is neither small nor less than before."""
+            distance = equation.distance(new.guess, scale)
+            found = distance <= jnp.maximum(NEARER * mark, NEAR)
+            return jnp.where(found, distance, jnp.nan)
 
         def unfinished(carry) -> Bool[Array, ""]:
-            _, count, error = carry
-            return (count < most) & (error > tolerance)  # not if it is NaN
+            _, count, error, mark = carry
+            going = (count < most) & ~jnp.isnan(mark)
+            return going & (error > tolerance)  # not if it is NaN
 
-        found, _, error = jax.lax.while_loop(
-            unfinished, step, (given, jnp.asarray(0), far)
-        )
+        mark = jnp.where(watched, equation.distance(given.guess, scale), jnp.inf)
+        start = given, jnp.asarray(0), far, mark
+        found, _, error, _ = jax.lax.while_loop(unfinished, step, start)
         return found, error
 
     def attempt(carry):
@@ -114,7 +127,9 @@ def solve_weights(
             other = equation.better(best, other, scale)
             best = _where(again & ~astray, best, other)
         most = jnp.where(number == rounds - 1, MAX_ITERATIONS, BOLD)
-        found, error = iterate(best, most, (number > 1) | gram.holds_motion)
+        guarded = (number > 1) | gram.holds_motion
+        watched = (number == 0) & gram.holds_motion
+        found, error = iterate(best, most, guarded, watched)
         return found, number + 1, error
 
     def unfinished(carry):
@@ -122,7 +137,7 @@ def solve_weights(
 
     def few(carry):
         _, number, _ = carry
-        found, error = iterate(start, MAX_ITERATIONS, number > 0)
+        found, error = iterate(start, MAX_ITERATIONS, number > 0, False)
         return found, number + 1, error
 
     found, _, error = jax.lax.while_loop(
