@@ -35,8 +35,8 @@ SAME = 1e-2
 
 
 MATCH, STEEPEST = 1e-3, 3
-"""Margins are looked at that pull at a unit with this share of what the others do, where
-they are near; their pulls grow at most with this power, and once more."""
+"""Margins are looked at that pull at a unit, near to it, with this share of what the
+others do; their pulls grow with this power of the way at most, and once more."""
 
 
 class End(NamedTuple):

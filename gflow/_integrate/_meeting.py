@@ -101,7 +101,7 @@ def meet(
     met = on_the_way != frame.margins[None]
     asked = heavy & (frame.sighted | jnp.any(met, axis=0))
     finite = jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(dual))
-    when = jnp.any(met & heavy & ~frame.sighted, axis=1)
+    when = jnp.any(met & (heavy & ~frame.sighted)[None], axis=1)
     probe = _points(frame, length, coordinates, SIXTHS)[-1 - jnp.argmax(when[::-1])]
     unit, size = field.units.assign(point)
     size = jnp.where(size > 0, size, jnp.max(size))  # those of size zero stay so

@@ -28,9 +28,11 @@ sought. Where the motion is an unknown of its own, care is always taken, of seve
 shares the best where Jeffreys' distance $\sum (q - p)(\log q - \log p)$ does not halve.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .._flow import AbstractFlow
 from .._types import Scalar
@@ -92,28 +94,8 @@ def solve_weights(
     rounds = 3 if large and not gram.holds_motion else 2
 
     def iterate(given, most, guarded, watched):
-        def step(carry):
-            given, count, _, mark = carry
-            new, error = newton_step(equation, given, scale, large, guarded)
-            look = watched & ((count + 1) % LOOK == 0)
-            mark = jax.lax.cond(look, lambda: left(new, mark), lambda: mark)
-            return new, count + 1, error, mark
-
-        def left(new, mark):
-            """The distance; NaN if that is neither small nor less than before."""
-            distance = equation.distance(new.guess, scale)
-            found = distance <= jnp.maximum(NEARER * mark, NEAR)
-            return jnp.where(found, distance, jnp.nan)
-
-        def unfinished(carry) -> Bool[Array, ""]:
-            _, count, error, mark = carry
-            going = (count < most) & ~jnp.isnan(mark)
-            return going & (error > tolerance)  # not if it is NaN
-
-        mark = jnp.where(watched, equation.distance(given.guess, scale), jnp.inf)
-        start = given, jnp.asarray(0), far, mark
-        found, _, error, _ = jax.lax.while_loop(unfinished, step, start)
-        return found, error
+        rules = Rules(large, guarded, watched, most, tolerance)
+        return _iterated(equation, given, scale, rules)
 
     def attempt(carry):
         given, number, _ = carry
@@ -144,6 +126,55 @@ def solve_weights(
         unfinished, attempt if large else few, (start, jnp.asarray(0), far)
     )
     return found.guess.q, found.guess.motion, error
+
+
+class Rules(NamedTuple):
+    """How weights are sought.
+
+    Attributes:
+        large: Whether they are many.
+        guarded: Whether steps are careful.
+        watched: Whether to stop where they come no nearer.
+        most: How many iterations they may take.
+        tolerance: The error at which to stop.
+    """
+
+    large: bool
+    guarded: Bool[Array, ""]
+    watched: Bool[Array, ""] | bool
+    most: Int[Array, ""] | int
+    tolerance: Scalar
+
+
+def _iterated(
+    equation: Equation, given: Iterate, scale: Scalar, rules: Rules
+) -> tuple[Iterate, Scalar]:
+    """Where Newton's steps lead, and how far the last one moves the stage."""
+
+    def step(carry):
+        given, count, _, mark = carry
+        new, error = newton_step(equation, given, scale, rules.large, rules.guarded)
+        if equation.gram.holds_motion:
+            look = rules.watched & ((count + 1) % LOOK == 0)
+            mark = jax.lax.cond(look, lambda: left(new, mark), lambda: mark)
+        return new, count + 1, error, mark
+
+    def left(new, mark):
+        """The distance; NaN if that is neither small nor less than before."""
+        distance = equation.distance(new.guess, scale)
+        nearer = distance <= jnp.maximum(NEARER * mark, NEAR)
+        return jnp.where(nearer, distance, jnp.nan)
+
+    def unfinished(carry) -> Bool[Array, ""]:
+        _, count, error, mark = carry
+        going = (count < rules.most) & ~jnp.isnan(mark)
+        return going & (error > rules.tolerance)  # not if it is NaN
+
+    far = jnp.asarray(jnp.inf)
+    mark = equation.distance(given.guess, scale) if equation.gram.holds_motion else far
+    start = given, jnp.asarray(0), far, mark
+    found, _, error, _ = jax.lax.while_loop(unfinished, step, start)
+    return found, error
 
 
 def _where(condition: Bool[Array, ""], one: Iterate, other: Iterate) -> Iterate:
