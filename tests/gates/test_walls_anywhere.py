@@ -6,7 +6,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gflow import _foot, _holding, _jacobian, _walls, _ways
+from gflow import _foot, _holding, _jacobian, _seen, _walls, _ways
 from gflow._integrate import _meeting
 from lost_samples import LATE, apart, late, problem, solved
 
@@ -21,6 +21,9 @@ CONSTANTS = [
         (_walls, "POLISHED", 3),
         (_holding, "ROUNDED", 3e-15),
         (_meeting, "STILL", 0.03),
+        (_ways, "MATCH", 1e-5),
+        (_ways, "STEEPEST", 5),
+        (_seen, "LIGHT", 0.1),
     ],
     [
         (_ways, "SHARES", (0.5, 0.05)),

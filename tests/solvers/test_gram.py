@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 from curves import distance
-from gflow import _jacobian
+from gflow import _jacobian, _seen
 from gflow._integrate import _unseen
 from gflow._solvers import _positive, sample_space
 from gflow._solvers._dual import linear_weights
@@ -227,8 +227,12 @@ def test_features_of_all_sizes_flow_as_scipy_says(seed):
 
 @pytest.mark.parametrize(
     ("module", "name", "value"),
-    [(_unseen, "SHARES", 3 * _unseen.SHARES), (_positive, "REFINED", 0)],
-    ids=["shares", "refined"],
+    [
+        (_unseen, "SHARES", 3 * _unseen.SHARES),
+        (_positive, "REFINED", 0),
+        (_seen, "LIGHT", -1.0),
+    ],
+    ids=["shares", "refined", "light"],
 )
 def test_other_constants_are_the_same_answer(module, name, value, monkeypatch):
     flow, network = tall_problem(5, samples=200)
@@ -237,6 +241,8 @@ def test_other_constants_are_the_same_answer(module, name, value, monkeypatch):
     options = {"until": until, "rtol": rtol, "progress": False, "solver": implicit}
     if module is _positive:  # which stages for the weights alone do not ask
         monkeypatch.setattr(sample_space, "DIRECT", 0)
+    if module is _unseen:  # which ask for samples that do not count
+        monkeypatch.setattr(_seen, "LIGHT", -1.0)
     expected = gflow.solve(flow, network, **options)
     monkeypatch.setattr(module, name, value)
     jax.clear_caches()

@@ -197,7 +197,7 @@ CONSTANTS = {
     ],
     "points": [(_interior, "SHARP", 1e-2), (_interior, "INSIDE", 0.9)],
     "ends": [
-        (_interior, "MOST", 60),
+        (_interior, "MOST", 40),
         (_interior, "VAIN", 10),
         (_interior, "EPSILON", 1e-15),
     ],
@@ -206,6 +206,8 @@ CONSTANTS = {
         (_newton, "LOOSE", 0.03),
         (_newton, "WORTH", 8 / 3),
         (_weights, "BOLD", 1),
+        (_weights, "LOOK", 2),
+        (_weights, "NEARER", 0.5),
     ],
 }
 
