@@ -69,7 +69,8 @@ class Blocks(eqx.Module):
         count = some.shape[1]
         each = _padded(some, 1)[:, self.kinks].swapaxes(0, 1)
         each = each.reshape(self.count, -1)
-        found, place = jax.lax.top_k(each.astype(float), room)  # the first of them
+        # The first of them. Of numbers of this type only XLA does not sort them all.
+        found, place = jax.lax.top_k(each.astype(jnp.float32), room)
         sample, kink = jnp.divmod(place, self.kinks.shape[1])
         kink = jnp.take_along_axis(self.kinks, kink, axis=1)
         numbers = jnp.where(found > 0, sample * count + kink, -1)

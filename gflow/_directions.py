@@ -18,6 +18,10 @@ FLAT = 1e-6
 AT_ONCE = 32
 """So many points at which kink functions are taken at the same time."""
 
+ROWS = 8
+"""So many directions are found together: mostly they take little of the room that there
+is for them."""
+
 
 class Directions(eqx.Module):
     r"""Directions of norm one, or zero, and what is known of them.
@@ -81,6 +85,49 @@ def directions(rows: Float[Array, "blocks room most"]) -> Directions:
     gram = jnp.einsum("brd,bsd->brs", rows, rows)
     eye = np.eye(rows.shape[1], dtype=bool)[None]
     return Directions(rows, sizes, gram + jnp.where(eye, ~some[..., None], 0.0))
+
+
+def kink_directions(
+    field: Field, point: Float[Array, " weights"], numbers: Int[Array, "blocks room"]
+) -> Directions:
+    r"""The directions of some kinks at a point; of -1, none.
+
+    In one large block they are found, and multiplied, few at a time: the time is that
+    of those that there are, not of the room for more.
+    """
+    room = numbers.shape[1]
+    if field.blocks.count > 1 or room <= ROWS:
+        return directions(block_rows(field, point, numbers))
+    numbers = jnp.pad(numbers[0], (0, -room % ROWS), constant_values=-1)
+    some = numbers >= 0
+    last = jnp.max(jnp.where(some, jnp.arange(1, some.size + 1), 0))
+    count = -(-last // ROWS)
+
+    def cut(array, k):
+        return jax.lax.dynamic_slice_in_dim(array, k * ROWS, ROWS)
+
+    def found(k, whole):
+        rows, sizes = whole
+        few = directions(kink_rows(field, point, cut(numbers, k))[None])
+        update = jax.lax.dynamic_update_slice_in_dim
+        rows = update(rows, few.rows[0], k * ROWS, 0)
+        return rows, update(sizes, few.sizes[0], k * ROWS, 0)
+
+    def multiplied(k, gram):
+        def product(other, gram):
+            few = cut(rows, k) @ cut(rows, other).T
+            return jax.lax.dynamic_update_slice(gram, few, (k * ROWS, other * ROWS))
+
+        return jax.lax.fori_loop(0, k + 1, product, gram)
+
+    rows, sizes = jnp.zeros((some.size, point.size)), jnp.ones(some.size)
+    rows, sizes = jax.lax.fori_loop(0, count, found, (rows, sizes))
+    gram = jnp.zeros((some.size, some.size))
+    lower = jnp.tril(jax.lax.fori_loop(0, count, multiplied, gram))
+    gram = lower + jnp.tril(lower, -1).T
+    # Those of norm zero, and of no kink.
+    gram = gram + np.eye(some.size) * (gram == 0)
+    return Directions(rows[None, :room], sizes[None, :room], gram[None, :room, :room])
 
 
 def kink_values(

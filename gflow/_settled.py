@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ._coordinates import two_norm
-from ._directions import block_rows, directions, kink_values, with_normals
+from ._directions import kink_directions, kink_values, with_normals
 from ._field import Field
 from ._jacobian import jacobian_of
 from ._seen import seen_margins
@@ -130,7 +130,7 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     slides = some & guess.slides.ravel()[numbers]
     none = jnp.zeros_like(field.gates.normals)
     there = with_gates(field, Gates(guess.on, jnp.where(slides, numbers, -1), none))
-    along = directions(block_rows(there, point, numbers))
+    along = kink_directions(there, point, numbers)
     for _ in range(1 if field.straight else ONTO):
         point = onto_kinks(there, point, numbers, along)
     unit = field.coordinates.back(point)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ._directions import Directions, block_rows, directions, kink_values
+from ._directions import Directions, kink_directions, kink_values
 from ._field import Field
 from ._sides import Gates
 from ._types import Scalar
@@ -107,7 +107,7 @@ def projector(
         return project
 
     def moving():
-        found = directions(block_rows(field, point, gates.slides))
+        found = kink_directions(field, point, gates.slides)
         return found.rows[0], jnp.linalg.cholesky(found.gram[0])
 
     def none():
@@ -148,7 +148,7 @@ def multipliers(
         $s$, 1/2 for none; and how far outside of [0, 1] rounding may put it.
     """
     slides = field.gates.slides
-    found = directions(block_rows(field, point, slides))
+    found = kink_directions(field, point, slides)
     pull = jax.vjp(field.margins, point)[1](dual)[0]
     return multipliers_along(field, point, dual, slides, found, pull, slides >= 0)[:2]
 

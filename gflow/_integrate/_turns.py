@@ -8,9 +8,8 @@ from jaxtyping import Bool, Int
 
 from .._compile import compiled
 from .._directions import (
-    block_rows,
     by_block,
-    directions,
+    kink_directions,
     kink_rows,
     kink_values,
     with_normals,
@@ -203,7 +202,7 @@ def _speeds(field: Field, carry: Carry, numbers):
 def _arrival(field: Field, carry: Carry, held):
     """The point with u = 0 where kinks are held, what holds there, and its clock."""
     gates = field.gates
-    along = directions(block_rows(field, carry.point, held))
+    along = kink_directions(field, carry.point, held)
     off = jnp.append(kink_values(field, carry.point).ravel(), 0.0)[held] / along.sizes
     # Of those held some may depend on others.
     shares = by_block(
