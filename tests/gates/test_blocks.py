@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gflow._directions import block_rows, kink_values
+from gflow import _directions
+from gflow._directions import block_rows, directions, kink_directions, kink_values
 from gflow._field import Field
 from gflow._sides import with_slides
 from gflow._slides import with_gates
@@ -113,3 +114,30 @@ def test_the_narrowest_deep_network_is_not_straight(seed):
     field = Field(flow, network, gflow.clocks.Loss(), np.nan)
     assert field.kinks.count == 2
     assert not field.straight
+
+
+@pytest.mark.parametrize("rows", [3, 8, 100])
+@pytest.mark.parametrize("among", [0, 1, 9, 21])
+def test_directions_are_the_same_few_at_a_time(rows, among, monkeypatch):
+    """However many there are in their room, with gaps, and how they turn too."""
+    monkeypatch.setattr(_directions, "ROWS", rows)
+    rng = np.random.default_rng(among)
+    x, network = rng.normal(size=(6, 8)), gflow.nn.MLP(8, (5, 4), key=jax.random.key(3))
+    flow = gflow.GradientFlow(gflow.Logistic(), x, np.ones(6))
+    field = Field(flow, network, gflow.clocks.Loss(), np.nan)
+    numbers = np.full((1, 21), -1)
+    places = rng.choice(21, among, replace=False)
+    numbers[0, places] = rng.choice(field.gates.on.size, among, replace=False)
+    point, chance = (jnp.asarray(rng.normal(size=network_size(network))) for _ in "ab")
+
+    def both(found):
+        return jax.jit(lambda *a: jax.jvp(found, *a))((point,), (chance,))
+
+    few = both(lambda p: kink_directions(field, p, jnp.asarray(numbers)))
+    whole = both(lambda p: directions(block_rows(field, p, jnp.asarray(numbers))))
+    for one, other in zip(*map(jax.tree.leaves, (few, whole)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-13)
+
+
+def network_size(network):
+    return sum(leaf.size for leaf in jax.tree.leaves(network))
