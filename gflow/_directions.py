@@ -93,7 +93,8 @@ def kink_directions(
     r"""The directions of some kinks at a point; of -1, none.
 
     In one large block they are found, and multiplied, few at a time: the time is that
-    of those that there are, not of the room for more.
+    of those that there are, not of the room for more. (So they have derivatives in
+    forward mode only.)
     """
     room = numbers.shape[1]
     if field.blocks.count > 1 or room <= ROWS:

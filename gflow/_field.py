@@ -186,11 +186,9 @@ class Field(eqx.Module):
         samples = numbers[:: flow.rivals] // flow.rivals
 
         def one(on, x, y, rows):
-            def gradients(point):
-                return jax.jacrev(lambda p: self.sample(p, on, x, y)[0])(point)
-
             def each(row, index):
-                return jax.jvp(gradients, (point,), (row,))[1][index]
+                slope = jax.grad(lambda p: self.sample(p, on, x, y)[0][index])
+                return jax.jvp(slope, (point,), (row,))[1]
 
             return jax.vmap(each)(rows, jnp.arange(flow.rivals))
 

@@ -41,7 +41,7 @@ class Frame(eqx.Module):
         log_radius: $\rho_0$.
         length: Of the step, in its own clock.
         dual: $q$ at the start.
-        seen: The margins that some weight moves, and that $q$ is normalized over.
+        seen: The margins that $q$ is normalized over: see `_seen`.
         lost: Those that walls keep from all large units: not in the clock.
         margins: $z$ at the start.
         jacobian: $J$ at the start, formed or not.
@@ -90,7 +90,7 @@ class Frame(eqx.Module):
 
     @property
     def sighted(self) -> Bool[Array, " margins"]:
-        """The margins that some weight moves."""
+        """The margins that the step knows of."""
         return self.seen | self.lost
 
     @property

@@ -28,9 +28,9 @@ the second number) of what its samples pull at it, one by one."""
 WAKE = 1e-3, 1e-13
 """And if at the end of the step it is above this, the step is too long."""
 
-LEAST = 1e-130
+LEAST = 1e-131
 """The weights of samples that move something are at least this, against those that do
-not."""
+not: these have at most e to `LOG_MOST` of `_dual_kinds`."""
 
 SLOW = 1e3
 """Only steps this much longer than the unit's own time let it rest."""
@@ -80,7 +80,8 @@ def make_frame(
     rtol: Scalar,
 ) -> Frame:
     """The frame of a step of about this length."""
-    start = _seen(field, point, log_radius, dual, gradient, length)
+    held = jnp.any(walls.some)
+    start = _seen(field, point, log_radius, dual, gradient, length, held)
     sizes = _Sizes(*field.units.assign(point), two_norm(point))
     project, basis = projector(field, point), walls.basis
 
@@ -126,13 +127,13 @@ def make_frame(
     )  # fmt: skip
 
 
-def _seen(field: Field, point, log_radius, dual, gradient, length) -> _Start:
-    """The flow with dual weights of what some weight moves now.
+def _seen(field: Field, point, log_radius, dual, gradient, length, held) -> _Start:
+    """The flow with dual weights of what counts now: see `seen_margins`.
 
-    What is no longer seen changes the clock, and so does what is seen again.
+    What no longer does changes the clock, and so does what counts again.
     """
     margins, jacobian = jacobian_of(field, point)
-    seen = seen_margins(field, margins, jacobian, log_radius)
+    seen = seen_margins(field, margins, jacobian, log_radius, held)
     lost = jnp.zeros_like(seen)
     if not field.duals.linear:
         there = field, margins, jacobian, log_radius

@@ -253,11 +253,13 @@ def term_sizes(
     _, sizes = field.units.assign(point)
     chances = np.random.default_rng(0).normal(size=(LOOKS, point.size))
 
-    def change(chance):
+    def add(squares, chance):
         move = (chance * sizes,)
-        return jax.jvp(lambda p: kink_values(field, p), (point,), move)[1]
+        change = jax.jvp(lambda p: kink_values(field, p), (point,), move)[1]
+        return squares + change**2, None
 
-    return jnp.sqrt(jnp.mean(jax.lax.map(change, chances) ** 2, axis=0))
+    squares, _ = jax.lax.scan(add, jnp.zeros(field.gates.on.shape), chances)
+    return jnp.sqrt(squares / LOOKS)
 
 
 def full_dual(

@@ -120,7 +120,7 @@ def _rates(frame: Frame, on, s: Scalar, point: Float[Array, " weights"]):
     log_radius = frame.log_radius_at(s) + jnp.log(whole)
     unit, gauge = field.coordinates.back(point), field.coordinates.beside(log_radius)
     margins = field.margins(unit)
-    # A step is blind to what nothing saw at its start, and so is its loss.
+    # A step is blind to what did not count at its start, and so is its loss.
     known = (
         jnp.where(frame.sighted, margins, frame.margins) if field.walled else margins
     )

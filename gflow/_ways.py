@@ -12,7 +12,7 @@ from ._foot import Foot, Pulling, foot_of, reach_of
 from ._frame import Frame
 from ._jacobian import Slopes
 from ._types import Scalar
-from ._walls import solved
+from ._walls import WALLS, solved
 
 
 NEAR, LEAST_NEAR = 0.1, 1e-12
@@ -237,7 +237,7 @@ def _scores(
     units, rivals = field.units, field.flow.rivals
     dual = jnp.where(asked, end.dual, 0.0)
     heaviest = jnp.max(dual.reshape(-1, rivals), axis=1)
-    room = max(len(frame.walls.normals), ENTRIES // (unit.size * rivals))
+    room = max(WALLS, ENTRIES // (unit.size * rivals))
     _, samples = jax.lax.top_k(heaviest, min(MOST, room, heaviest.size))
     numbers = jnp.ravel(rivals * samples[:, None] + jnp.arange(rivals)[None])
     rows = Slopes(field, end.probe).rows(samples)
@@ -264,11 +264,11 @@ def _scores(
 def _largest(values: Float[Array, " some"], count: int):
     """The largest of some numbers, none of them negative, and their places.
 
-    As by `jax.lax.top_k`, which sorts them all.
+    As by `jax.lax.top_k`, which sorts them all; -1 where there are no more.
     """
 
     def one(left, _):
         place = jnp.argmax(left)
-        return left.at[place].set(-1.0), (values[place], place)
+        return left.at[place].set(-1.0), (left[place], place)
 
     return jax.lax.scan(one, values, length=count)[1]

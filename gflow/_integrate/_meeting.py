@@ -1,9 +1,9 @@
 r"""Walls that a step meets, and those that it leaves.
 
-A step runs blind to samples that nothing saw at its start. Where a unit sees one at its
-end that holds it, it has come to a wall: if it is beyond by less than the tolerance it
-is put back, else the step is repeated, only as long as there. A unit that a sample
-pulls in goes on with it, far enough to be seen.
+A step runs blind to heavy samples that nothing saw at its start. Where a unit sees one
+at its end that holds it, it has come to a wall: if it is beyond by less than the
+tolerance it is put back, else the step is repeated, only as long as there. A unit that
+a sample pulls in goes on with it, far enough to be seen.
 """
 
 from typing import NamedTuple
@@ -99,7 +99,7 @@ def meet(
     dual = jnp.where(frame.sighted, there.dual, full)
     heavy = (jnp.abs(margins) < FLAT * jnp.max(jnp.abs(margins))) & (dual > HEAVY)
     met = on_the_way != frame.margins[None]
-    asked = heavy & (frame.sighted | jnp.any(met, axis=0))
+    asked = heavy & jnp.any(met, axis=0)
     finite = jnp.all(jnp.isfinite(point)) & jnp.all(jnp.isfinite(dual))
     when = jnp.any(met & (heavy & ~frame.sighted)[None], axis=1)
     probe = _points(frame, length, coordinates, SIXTHS)[-1 - jnp.argmax(when[::-1])]

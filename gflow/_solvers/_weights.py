@@ -150,11 +150,12 @@ def _iterated(
     equation: Equation, given: Iterate, scale: Scalar, rules: Rules
 ) -> tuple[Iterate, Scalar]:
     """Where Newton's steps lead, and how far the last one moves the stage."""
+    looks = rules.large and equation.gram.holds_motion
 
     def step(carry):
         given, count, _, mark = carry
         new, error = newton_step(equation, given, scale, rules.large, rules.guarded)
-        if equation.gram.holds_motion:
+        if looks:
             look = rules.watched & ((count + 1) % LOOK == 0)
             mark = jax.lax.cond(look, lambda: left(new, mark), lambda: mark)
         return new, count + 1, error, mark
@@ -171,7 +172,7 @@ def _iterated(
         return going & (error > rules.tolerance)  # not if it is NaN
 
     far = jnp.asarray(jnp.inf)
-    mark = equation.distance(given.guess, scale) if equation.gram.holds_motion else far
+    mark = equation.distance(given.guess, scale) if looks else far
     start = given, jnp.asarray(0), far, mark
     found, _, error, _ = jax.lax.while_loop(unfinished, step, start)
     return found, error

@@ -5,7 +5,8 @@ import jax
 import jax.random as jr
 import numpy as np
 import pytest
-from gflow import _seen
+from gflow import _dual_kinds, _framing, _seen
+from gflow._field import Field
 from gflow._integrate import _run
 from jax.flatten_util import ravel_pytree
 
@@ -78,3 +79,28 @@ def test_what_nothing_ever_sees_only_slows_time(count):
         one, other = (ravel_pytree(point.direction)[0] for point in (there, found))
         np.testing.assert_allclose(other, one, rtol=0, atol=3e-5)
     assert attempts(beside) <= 1.5 * attempts(alone) + 10
+
+
+@pytest.mark.parametrize("sum_of_known", [1.0, 3e7, 1e-9])
+def test_what_is_new_has_its_weight_in_proportion(sum_of_known):
+    """Whatever the known weights are relative to, as to others where one is lost."""
+    flow, network = problem(30, 1)
+    field = Field(flow, network, gflow.clocks.Polar(), 3.0)
+    point = np.asarray(ravel_pytree(network)[0])
+    margins, jacobian = field.jacobian(point)
+    every = np.ones(30, bool)
+    whole = np.asarray(field.dual_weights(margins, 1.0, every))
+    known = np.arange(30) % 4 > 0
+    dual = sum_of_known * np.where(known, whole, 0.0) / np.sum(whole[known])
+    found, gradient = _seen.counted(
+        field, margins, jacobian, 1.0, every, dual, dual @ jacobian
+    )
+    close = {"rtol": 1e-12, "atol": 0}
+    np.testing.assert_allclose(found / np.sum(found), whole, **close)
+    np.testing.assert_allclose(found[known], dual[known], **close)
+    np.testing.assert_allclose(gradient, found @ jacobian, rtol=1e-12)
+
+
+def test_the_least_weight_is_below_the_least_that_there_is():
+    """Beside one that is as heavy as any may be; else half of the flow would stop."""
+    assert np.exp(-_dual_kinds.LOG_MOST) > _framing.LEAST
