@@ -35,7 +35,8 @@ class Trajectory(AbstractCurve):
         log_radius: $\rho = \log |w|$.
         direction: The network with weights $\theta$, of norm one.
         log_loss: Logarithm of the mean loss.
-        weights: The pull $q$ of each margin on the flow; each row sums to one.
+        weights: The pull $q$ of each margin on the flow; each row sums to one. Of what
+            no weight moves it is zero, at the latest once that outweighs the others.
         degree: The degree $L$ of homogeneity, `None` if there is none.
         result: How the solve ended, one of `gflow.RESULTS`.
         stats: `steps`, `rejected`, `failed` (steps whose stages did not converge),
