@@ -1,6 +1,5 @@
 """Ways to walls at the end of a step: to those that held its start, and to new ones."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -195,8 +194,11 @@ def any_bends(
     frame: Frame, end: End, asked: Bool[Array, " margins"]
 ) -> Bool[Array, ""]:
     """Whether some unit sees a margin that bends near the end."""
-    some, no = partial(_scores, frame, end, asked), jnp.zeros((), bool)
-    return jax.lax.cond(jnp.any(asked), lambda: jnp.any(some()[0] > 0), lambda: no)
+    return jax.lax.cond(
+        jnp.any(asked),
+        lambda: jnp.any(_scores(frame, end, asked)[0] > 0),
+        lambda: jnp.zeros((), bool),
+    )
 
 
 def bends(

@@ -28,8 +28,8 @@ SHARP, EPSILON = 1e-3, 1e-16
 """The path is followed to the first over the scale, or to the rounding of margins."""
 
 MOST, VAIN = 60, 6
-"""Steps along the path at most, and without gain; it takes 10 to 20,
-and 50 where features differ by 1e4 and weights have to balance to 17 digits."""
+"""Steps along the path at most, and without gain; it takes 10 to 20, and 50 where
+features differ by 1e4 and weights have to balance to 17 digits."""
 
 INSIDE = 0.99
 """The share of the way to the boundary that is gone."""

@@ -36,6 +36,7 @@ CONSTANTS = [
         (_ways, "NEAR", 0.2),
         (_ways, "LEAST_NEAR", 1e-11),
         (_ways, "MOST", 4),
+        (_ways, "ENTRIES", 1),
         (_holding, "EQUAL", 1e-7),
         (_meeting, "RAISED", 1e-2),
         (_foot, "UNSURE", 1e-9),
@@ -107,3 +108,14 @@ def test_units_of_the_data_are_of_no_matter(unit):
     assert one.stats["walls"] == two.stats["walls"] > 0
     directions = [jax.flatten_util.ravel_pytree(c[-1].direction)[0] for c in (one, two)]
     assert float(jnp.linalg.norm(directions[0] - directions[1])) <= 1e-4
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 3), (7, 7), (40, 8)])
+def test_the_largest_of_some_numbers(size, count):
+    values = np.random.default_rng(size).integers(0, 9, size).astype(float)
+    best, places = _ways._largest(jnp.asarray(values), count)
+    some = min(size, count)
+    np.testing.assert_array_equal(best[:some], np.sort(values)[::-1][:some])
+    np.testing.assert_array_equal(values[np.asarray(places[:some])], best[:some])
+    assert len(set(np.asarray(places[:some]).tolist())) == some
+    assert np.all(np.asarray(best[some:]) < 0)  # there are no more
