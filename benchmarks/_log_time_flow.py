@@ -2,8 +2,8 @@ r"""The flow without polar coordinates, in log-time, for the solvers of others.
 
 With $s = \log(1 + t)$, $\mathrm dw/\mathrm ds = e^{s + \log G} J^\top q$: all that a
 careful user would do by hand, logarithms included, with jitted field and Jacobian; for
-SciPy's methods and, where `scikit-sundae` is installed, CVODE with a dense Jacobian and
-with Krylov iterations on its products.
+SciPy's methods, for Diffrax's as they come and, where `scikit-sundae` is installed, for
+CVODE with a dense Jacobian and with Krylov iterations on its products.
 """
 
 import dataclasses
@@ -12,6 +12,8 @@ import math
 import time
 import warnings
 
+import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +22,10 @@ from scipy.integrate import solve_ivp
 
 
 METHODS = ("LSODA", "Radau", "BDF")
+DIFFRAX = {"Tsit5": dfx.Tsit5(), "Kvaerno5": dfx.Kvaerno5()}
 CVODE = ("CVODE", "CVODE, GMRES") if importlib.util.find_spec("sksundae") else ()
 MOST_CALLS = 50_000  # of the field, then it is given up
+FEW = 16  # steps whose time tells that of others
 
 
 class GivenUpError(RuntimeError):
@@ -38,6 +42,7 @@ class Outcome:
     weights: np.ndarray
     message: str
     ok: bool
+    late: bool = False
 
     def row(self, case, reference):
         """Error, work and success; the error is in the direction."""
@@ -53,6 +58,15 @@ class Outcome:
             "ok": self.ok,
             "result": self.message,
         }
+
+
+@eqx.filter_jit
+def _diffeqsolve(field, solver, log_t, start, rtol, most):
+    return dfx.diffeqsolve(
+        dfx.ODETerm(lambda s, w, _: field(s, w)), solver, 0.0, log_t, None, start,
+        stepsize_controller=dfx.PIDController(rtol, rtol), max_steps=most, throw=False,
+        adjoint=dfx.ForwardMode(),
+    )  # fmt: skip
 
 
 class LogTimeFlow:
@@ -75,12 +89,15 @@ class LogTimeFlow:
             return jax.jvp(lambda w: field(s, w), (w,), (v,))[1]
 
         self.start = np.asarray(start)
+        self.most_steps = {}
         self.field = jax.jit(field)
         self.jacobian = jax.jit(jax.jacfwd(field, argnums=1))
         self.product = jax.jit(product)
 
     def follow(self, method, log_t, rtol, most_seconds=math.inf):
-        """The end at `log_t` by one of `METHODS` or of `CVODE`, if that is in time."""
+        """The end at `log_t` by a method of SciPy, Diffrax or CVODE, if in time."""
+        if method in DIFFRAX:
+            return self._diffrax(method, log_t, rtol, most_seconds)
         calls = jacobians = 0
         late = time.perf_counter() + most_seconds
 
@@ -91,7 +108,7 @@ class LogTimeFlow:
             if calls > MOST_CALLS or not np.isfinite(value).all():
                 raise GivenUpError(f"gave up at log t = {s:.3g} after {calls} calls")
             if time.perf_counter() > late:
-                raise GivenUpError(f"at log t = {s:.3g} after {most_seconds:.3g} s")
+                raise GivenUpError(f"gave up at log t = {s:.3g} after {calls} calls")
             return value
 
         def jacobian(s, w):
@@ -114,7 +131,35 @@ class LogTimeFlow:
                     end = found.y[:, -1] if ok else end
         except GivenUpError as error:
             message = str(error)
-        return Outcome(rtol, calls, jacobians, end, message, ok)
+        lapsed = calls > MOST_CALLS or time.perf_counter() > late
+        return Outcome(rtol, calls, jacobians, end, message, ok, lapsed)
+
+    def _diffrax(self, method, log_t, rtol, most_seconds):
+        """The end by Diffrax, in as many steps as it may take by the time of a few."""
+
+        def run(most):
+            found = _diffeqsolve(
+                self.field, DIFFRAX[method], jnp.asarray(log_t), self.start,
+                jnp.asarray(rtol), most,
+            )  # fmt: skip
+            return jax.block_until_ready(found)
+
+        if math.isfinite(most_seconds):
+            run(FEW)  # compiles
+            begun = time.perf_counter()
+            run(FEW)
+            each = (time.perf_counter() - begun) / FEW
+            power = math.ceil(math.log2(max(most_seconds / each, FEW)))
+            self.most_steps[method] = min(1 << power, MOST_CALLS)
+        most = self.most_steps.get(method, MOST_CALLS)
+        found = run(most)
+        steps, ok = (
+            int(found.stats["num_steps"]),
+            found.result == dfx.RESULTS.successful,
+        )
+        message = f"{steps} steps" if ok else f"gave up after {steps} steps"
+        end, ok = np.asarray(found.ys[-1]), bool(ok)
+        return Outcome(rtol, steps, 0, end, message, ok, steps >= most)
 
     def _cvode(self, method, field, jacobian, log_t, rtol):
         """The end by SUNDIALS, whose callables fill arrays."""

@@ -1,7 +1,6 @@
 import gc
 import os
 import signal
-import tempfile
 from pathlib import Path
 
 
@@ -12,12 +11,6 @@ os.environ["MPLBACKEND"] = "Agg"
 # a program of its own. To test programs as users run them, set XLA_FLAGS to nothing.
 FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("XLA_FLAGS", FLAGS)
-# What one test has compiled, no other compiles again, in whichever process. It lasts as
-# long as the run; to keep it for the next, set this to a directory.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    COMPILED = tempfile.TemporaryDirectory(prefix="gflow-tests-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 
@@ -28,6 +21,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 import hypothesis
 import pytest
+
+
+# Tracing makes millions of objects that live: to look for cycles costs 5 % of the time.
+gc.set_threshold(50_000, 20, 20)
 
 
 hypothesis.settings.register_profile(
@@ -47,12 +44,6 @@ def pytest_cmdline_main(config):
     option = config.option
     if getattr(option, "numprocesses", None) and option.dist == "no":
         option.dist = "worksteal"
-
-
-def pytest_configure(config):
-    """A program that another process is just writing is compiled as if it were not."""
-    told = "ignore:Error reading persistent compilation cache entry:UserWarning"
-    config.addinivalue_line("filterwarnings", told)
 
 
 MOST_MAPPINGS = 20_000

@@ -121,7 +121,7 @@ class _Loop(NamedTuple):
 
 
 def pass_kinks(
-    frame: Frame, length: Scalar, solve: Callable[[Frame], Solved]
+    frame: Frame, length: Scalar, solve: Callable[[Frame], Solved], blank: Solved
 ) -> tuple[Solved, Passed]:
     """A step, and the kinks that it passes made good.
 
@@ -129,14 +129,13 @@ def pass_kinks(
         frame: Of the step.
         length: Of it.
         solve: The step of a frame, which knows what its gates lack.
+        blank: What this returns, with any numbers.
     """
     gates = frame.field.gates
     no, none = jnp.zeros(gates.on.shape, bool), jnp.zeros(gates.on.shape)
     never = jnp.full(gates.on.shape, jnp.inf)
     found = _Found(never, never, none + 1, none, no, no)
     zero = jnp.zeros((FRACTIONS.size, frame.start.size))
-    like = jax.eval_shape(lambda: solve(_lacking(frame, length, zero)))
-    blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
 
     def unfinished(loop):
         more = loop.worth & (loop.change > MISSED * frame.rtol)

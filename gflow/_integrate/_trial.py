@@ -77,7 +77,7 @@ def try_step(
     length = jnp.minimum(length, LOG_GROWTH / jnp.maximum(steepest, 1e-300))
     solve = partial(_solve, solver, length, carry)
     if field.kinks.count > 0:
-        solved, passed = pass_kinks(frame, length, solve)
+        solved, passed = pass_kinks(frame, length, solve, _blank(solver, carry))
     else:
         solved = solve(frame)
         passed = unpassed(frame, solved)
@@ -115,6 +115,19 @@ def _ending(frame: Frame, length, step: Steps, there: Arrival, at_once) -> Steps
     scalars = step.scalars.ending(log_loss)
     return eqx.tree_at(
         lambda s: (s.nodes, s.log_loss, s.scalars), step, (nodes, log_loss, scalars)
+    )
+
+
+def _blank(solver, carry: Carry) -> Solved:
+    """What `_solve` returns, with numbers that mean nothing."""
+    size, margins = carry.point.size, carry.margins.size
+    return Solved(
+        coordinates=jnp.zeros((FRACTIONS.size, size)),
+        duals=jnp.zeros((QUARTERS.size - 1, margins)),
+        error=jnp.zeros(size),
+        state=carry.solver_state if is_own(solver) else None,
+        outcome=dfx.RESULTS.successful,
+        gradients=jnp.zeros(()),
     )
 
 

@@ -10,6 +10,7 @@ pytest.importorskip("sksundae")
 from benchmarks import cvode
 
 
+@pytest.mark.slow
 def test_rows_compare_with_cvode():
     rows = cvode.main(width=2, times=(2.0,), samples=50, repeats=1)
     assert [row["result"] for row in rows] == ["successful"] * 2

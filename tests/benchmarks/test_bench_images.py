@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import images
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_is_followed_past_the_fit(tmp_path):
     (row,) = images.main(6, (2,), 6, 1e-3, 1e3, tmp_path / "images.png", classes=3)
     assert row["ok"]

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import kinks
 
 
+@pytest.mark.slow
 def test_the_shortest_subgradient_shows_what_a_one_sided_one_hides(tmp_path):
     start, row = kinks.main(15, tmp_path / "kinks.png", scales=(1e-8,))
     assert start["ok"]

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import lost
 
 
+@pytest.mark.slow
 def test_what_is_lost_keeps_its_loss_and_no_step_raises_it(capsys):
     rows = lost.main(networks=2)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

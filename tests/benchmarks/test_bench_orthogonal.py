@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import orthogonal
 
 
+@pytest.mark.slow
 def test_half_fitting_times_are_those_of_an_event_driven_reference():
     (row,) = orthogonal.main(scales=(1e-6,))
     assert row["missed"] == []

@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from benchmarks import scaling
 
 
+@pytest.mark.slow
 def test_a_case_is_measured_in_a_process_of_its_own():
     wide, many = scaling.main(widths=(8,), samples=(40,))
     assert (wide["N"], wide["n"]) == (520, 100)

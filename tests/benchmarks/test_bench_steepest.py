@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import steepest
 
 
+@pytest.mark.slow
 def test_linear_flows_end_at_their_linear_programs():
     rows = steepest.main(("linear",))
     assert [row["case"] for row in rows] == ["linear, l2", "linear, linf", "linear, l1"]

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import stiffness
 
 
+@pytest.mark.slow
 def test_rows_compare_with_other_methods():
     *rows, far = stiffness.main(width=4, log_t=2.0, ends=(60.0,), repeats=1)
     assert [row["other"] for row in rows] == ["Tsit5", "LSODA"]

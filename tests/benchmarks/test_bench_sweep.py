@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -14,6 +16,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_all_members_come_back():
     lines = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, check=True, capture_output=True,

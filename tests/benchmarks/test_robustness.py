@@ -4,10 +4,12 @@ import json
 
 import gflow
 import numpy as np
+import pytest
 
 from benchmarks import robustness
 
 
+@pytest.mark.slow
 def test_a_random_run_ends_truly(capsys):
     rows = robustness.main(structures=1, draws=2, max_steps=400)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -16,6 +18,7 @@ def test_a_random_run_ends_truly(capsys):
     assert all(row["true"] is not False for row in rows)
 
 
+@pytest.mark.slow
 def test_a_flow_that_goes_on_confirms_no_end_and_one_at_rest_does():
     # Two opposite labels on one point: the flow comes to rest where f is 0.
     x = np.ones((2, 1))

@@ -13,6 +13,7 @@ import pytest
 from gflow import _blocks, _directions, _filippov, _settled, _sides, _slides
 from gflow._integrate import _events, _kept, _passages, _passed, _turns
 from jax.flatten_util import ravel_pytree
+from tiers import but_slow
 
 
 class Plain(eqx.Module):
@@ -93,7 +94,10 @@ def descended(flow, network, times, step):
     return 2 * fine - coarse, np.abs(fine - coarse)
 
 
-@pytest.mark.parametrize("name", ["two layers", "wide", "three layers", "biases"])
+@pytest.mark.parametrize(
+    "name",
+    but_slow(["two layers", "wide", "three layers", "biases"], "wide", "three layers"),
+)
 def test_the_exact_flow_is_that_of_small_steps(name):
     rng = np.random.default_rng(11)
     x = rng.normal(size=(13, 4))
@@ -148,6 +152,7 @@ OTHERS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_hidden_numbers_are_the_same_flow(name, monkeypatch):
     """Seven ReLUs that slide, all constants of kinks changed by three times or more."""
@@ -258,6 +263,7 @@ def test_the_first_of_two_crossings_is_found():
     np.testing.assert_allclose(until, expected[:, 1], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_attempts_do_not_grow_with_width():
     """What kinks pass by themselves costs no steps, however many they are."""
     rng = np.random.default_rng(11)
@@ -307,6 +313,7 @@ def test_a_curve_on_kinks_comes_back_from_its_file(tmp_path):
         assert np.array_equal(here, there)
 
 
+@pytest.mark.slow
 def test_a_deep_flow_stays_on_the_kinks_that_it_slides_along():
     rng = np.random.default_rng(5)
     x = rng.normal(size=(14, 4))

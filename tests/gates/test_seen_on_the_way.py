@@ -37,7 +37,14 @@ def away(curve, exact):
     return np.linalg.norm(found - exact) / np.linalg.norm(exact)
 
 
-@pytest.mark.parametrize(("samples", "seed"), [(150, 3), (400, 4), (1500, 5)])
+@pytest.mark.parametrize(
+    ("samples", "seed"),
+    [
+        (150, 3),
+        pytest.param(400, 4, marks=pytest.mark.slow),
+        pytest.param(1500, 5, marks=pytest.mark.slow),
+    ],
+)
 def test_they_are_followed_and_cost_no_steps(samples, seed, monkeypatch):
     flow, network = problem(samples, seed)
     unseen = np.all(np.asarray(flow.x @ network.weights[0].T) < 0, axis=1)

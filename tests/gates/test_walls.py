@@ -87,6 +87,7 @@ def test_a_level_is_met_where_a_lost_sample_comes_back(level):
     assert float(curve.log_loss[-1]) == level
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [47, 52, 63, 69])
 def test_a_wall_may_be_met_first_where_all_else_is_fitted(seed, monkeypatch):
     """The sample that comes to be seen pulls with all there is: no step is kept."""
@@ -115,6 +116,7 @@ def test_a_unit_in_balance_is_stiff(rtol):
     assert apart(curve, by_radau(flow, network, LATE)) <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thrown", [1.2, 3.0])
 def test_the_flow_is_the_same_wherever_stiffness_is_seen(thrown, monkeypatch):
     flow, network = lost.problem(39)
@@ -129,6 +131,7 @@ def test_the_flow_is_the_same_wherever_stiffness_is_seen(thrown, monkeypatch):
     assert apart(curve, by_radau(flow, network, LATE)) <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [60, 61])
 def test_one_input_with_several_labels_is_held_by_what_all_of_them_pull(seed):
     flow, network = problem(seed, samples=8)
@@ -151,6 +154,7 @@ def three_classes(zeros=0):
     return gflow.GradientFlow(gflow.CrossEntropy(), x, np.array([0, 2, 1])), network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zeros", [0, 1])
 def test_rivals_that_pull_both_ways_pull_as_their_sum(zeros):
     flow, network = three_classes(zeros)

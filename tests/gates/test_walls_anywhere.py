@@ -47,6 +47,7 @@ CONSTANTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", CONSTANTS)
 def test_other_constants_are_the_same_flow(numbers, monkeypatch):
     flow, network, expected = late(50)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 TWO_DEVICES = r"""
 import logging
@@ -80,5 +82,6 @@ def test_smooth_networks_on_two_devices():
     run(TWO_DEVICES.replace("{network}", "power=2, leak=-1.0"))
 
 
+@pytest.mark.slow
 def test_kinks_on_two_devices():
     run(TWO_DEVICES.replace("{network}", "power=1"))

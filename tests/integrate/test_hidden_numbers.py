@@ -65,6 +65,7 @@ def expected():
     return {turns: escapes(SOLVERS[turns]) for turns in SOLVERS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", VARIATIONS)
 def test_other_constants_are_the_same_answer(group, expected, monkeypatch):
     numbers = VARIATIONS[group]

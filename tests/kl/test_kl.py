@@ -67,7 +67,12 @@ def angle_of(run):
 
 @pytest.mark.parametrize(
     ("order", "power", "log_scale"),
-    [(2.0, 4.0, 80.0), (3.0, 2.0, 1e6), (4.0, 3.0, 1e8), (6.0, 2.0, 1e10)],
+    [
+        pytest.param(2.0, 4.0, 80.0, marks=pytest.mark.slow),
+        (3.0, 2.0, 1e6),
+        pytest.param(4.0, 3.0, 1e8, marks=pytest.mark.slow),
+        pytest.param(6.0, 2.0, 1e10, marks=pytest.mark.slow),
+    ],
 )
 @settings(max_examples=2)
 @given(angle=st.floats(0.2, 1.1), digits=st.floats(5.5, 8.0))
@@ -142,6 +147,7 @@ def test_a_product_of_two_weights_in_closed_form(angle):
     np.testing.assert_allclose(found.log_case[ok][late], case[late], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [relu2_run, linear_run])
 def test_the_bound_holds_on_named_problems(make):
     flow, network, _ = make()

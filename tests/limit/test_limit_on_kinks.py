@@ -47,6 +47,7 @@ def slid(scale=1.0):
     return flow, run, gflow.limit(run)
 
 
+@pytest.mark.slow
 def test_the_margin_is_that_at_the_end_of_the_curve():
     flow, run, limit = slid()
     end = jax.tree.map(lambda leaf: leaf[-1], run.direction)

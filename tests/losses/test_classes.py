@@ -125,6 +125,7 @@ def test_a_linear_model_of_three_classes_ends_at_its_largest_margin(loss):
     assert abs(margin - best) <= 2e-9 * best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", TAILS)
 def test_the_smoothed_margin_grows_whatever_the_tail(beta):
     base, network = gflow.problems.cubic()

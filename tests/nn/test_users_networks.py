@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from tiers import but_slow
 
 
 KEY = jr.key(5)
@@ -100,7 +101,7 @@ MODULES = {
 }
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", but_slow(MODULES, "sequential", "layer norm"))
 def test_modules_of_equinox_flow_as_scipy_says(name):
     network = MODULES[name]()
     found = jax.tree.leaves(
@@ -170,7 +171,7 @@ class Masked(eqx.Module):
         return self.last @ jax.nn.relu(self.first.value @ x) ** 2
 
 
-@pytest.mark.parametrize("held", [0.0, 0.7])
+@pytest.mark.parametrize("held", but_slow([0.0, 0.7], 0.7))
 def test_a_frozen_part_stays_and_the_rest_moves_as_without_it(held):
     network = squares()
     mask = np.asarray(jr.bernoulli(KEY, 0.4, (5, 4)))

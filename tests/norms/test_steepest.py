@@ -165,6 +165,7 @@ def last(trajectory):
 
 # No theorem promises it for ReLU^2: with four units, not eight, the l1 flow ends with a
 # larger l2 margin than the l2 flow.
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["relu2", "deep linear"])
 def test_each_flow_ends_with_the_largest_margin_in_its_own_norm(kind):
     norms = ("l2", "linf", "l1")

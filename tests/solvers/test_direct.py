@@ -16,6 +16,7 @@ from gflow._solvers._model import curved_model, flat_model
 from gflow._walls import no_walls
 from jax.flatten_util import ravel_pytree
 from points import start_of
+from tiers import but_slow
 
 
 LOSSES = {
@@ -88,7 +89,7 @@ def off(curve, exact):
 
 
 @pytest.mark.parametrize("spread", [1.0, 3.0, 10.0])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", but_slow(LOSSES, "cross entropy", "exponential"))
 def test_tall_flows_agree_with_scipy(loss, spread):
     # Raw features, as spread as those of real data: their rates differ by its square.
     flow, network = tall(loss, samples=150, features=5, width=2, spread=spread)
@@ -138,6 +139,7 @@ CONSTANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", CONSTANTS)
 def test_no_constant_decides_where_a_tall_flow_leads(group, monkeypatch, exact):
     for module, name, value in CONSTANTS[group]:
@@ -149,6 +151,7 @@ def test_no_constant_decides_where_a_tall_flow_leads(group, monkeypatch, exact):
     assert off(curve, exact) <= 50 * 1e-6
 
 
+@pytest.mark.slow
 def test_stages_for_the_weights_alone_are_the_same_flow(monkeypatch):
     flow, network = tall("exponential", samples=150, features=5, width=2, spread=3.0)
     network = jax.tree.map(lambda w: 0.1 / 9 * w, network)

@@ -126,6 +126,7 @@ def test_features_of_all_sizes_leave_the_balance_of_many_its_digits(seed, log_sc
     np.testing.assert_allclose(found, q, rtol=allowed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "value"),
     [

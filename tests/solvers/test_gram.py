@@ -171,6 +171,7 @@ def tall_problem(seed, loss=None, samples=150, noise=0.3, power=2):
     return gflow.GradientFlow(loss, x, y), network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [gflow.Logistic(), gflow.Square()], ids=repr)
 def test_the_flow_is_the_same_with_matrices(monkeypatch, loss):
     flow, network = tall_problem(3, loss, noise=0.0)
@@ -225,6 +226,7 @@ def test_features_of_all_sizes_flow_as_scipy_says(seed):
     assert np.linalg.norm(found - exact) <= 1e-4 * np.linalg.norm(exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "value"),
     [

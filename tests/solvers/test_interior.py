@@ -212,6 +212,7 @@ CONSTANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", CONSTANTS)
 def test_other_constants_find_them_too(group, monkeypatch):
     jax.clear_caches()

@@ -12,6 +12,7 @@ from gflow._clock import choose_field
 from gflow._jacobian import Slopes, by_rows, gram_by_blocks, jacobian_of
 from gflow._trajectory import Trajectory
 from points import start_of
+from tiers import but_slow
 
 
 def smooth(key):
@@ -89,7 +90,9 @@ def test_only_large_jacobians_that_are_not_tall_are_not_formed(monkeypatch):
     assert not isinstance(jacobian_of(field, point)[1], Slopes)
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, "logits"])
+@pytest.mark.parametrize(
+    "name", but_slow([*NETWORKS, "logits"], "smooth", "squared ReLU", "ReLU", "logits")
+)
 def test_the_flow_is_the_same_without_a_matrix(monkeypatch, name):
     flow, network = problem(name)
     until = gflow.Until(log_radius=8.0)

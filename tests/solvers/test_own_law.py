@@ -55,6 +55,7 @@ def test_nor_are_samples_of_classes_but_for_a_few():
     assert np.sum(found) >= 26
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "value"),
     [
