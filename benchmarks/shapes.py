@@ -1,11 +1,12 @@
 r"""Every shape of problem: gflow against general codes, at equal error.
 
-n = 20 to 10,000 random inputs, N = 20 to 10,000 weights in two layers, labels of a noisy
-linear teacher with the logistic loss or its noisy targets with the square loss, squares
-or exact ReLUs, from the usual random weights to log t = 3, 20 and 1,000, at rtol 1e-6.
-The others are SciPy's LSODA and Radau, Diffrax's Tsit5 and Kvaerno5 as they come, and,
-where `scikit-sundae` is installed, CVODE, dense and with GMRES: in log-time, with jitted
-field and Jacobian. Dense ones are left out from N = 1,000 on, Kvaerno5 from N = 200.
+n = 20 to 10,000 random inputs, N = 20 to 10,000 weights in two layers, labels of a
+noisy linear teacher with the logistic loss or its noisy targets with the square loss,
+squares or exact ReLUs, from the usual random weights to log t = 3, 20 and 1,000, at
+rtol 1e-6. The others are SciPy's LSODA and Radau, Diffrax's Tsit5 and Kvaerno5 as they
+come, and, where `scikit-sundae` is installed, CVODE, dense and with GMRES: in log-time,
+with jitted field and Jacobian. Dense ones are left out from N = 1,000 on, Kvaerno5 from
+N = 200.
 
     python -m benchmarks.shapes  # all; or some: --samples 20 100 --weights 20
 """
@@ -58,23 +59,23 @@ def methods_for(weights):
     return [*found, *CVODE[1:]] if CVODE else [*found, "LSODA"]
 
 
-def cases(samples=SAMPLES, weights=tuple(SIZES)):
+def cases(samples=SAMPLES, weights=tuple(SIZES), turns=(0, 1)):
     """On each shape two cases: both losses, both activations, ends in turn."""
     for i, n in enumerate(SAMPLES):
         for j, m in enumerate(SIZES):
-            for turn in range(2):
+            for turn in turns:
                 loss, activation = KINDS[(i + j + 3 * turn) % 4]
                 end = ENDS[(i + 2 * j + turn) % 3]
                 if n in samples and m in weights:
                     yield n, m, loss, activation, end
 
 
-def main(samples=SAMPLES, weights=tuple(SIZES), repeats=3):
+def main(samples=SAMPLES, weights=tuple(SIZES), turns=(0, 1), repeats=2):
     """Measure all cases, print their rows, and return them."""
     jax.config.update("jax_enable_x64", True)
     _bench.emit(_bench.versions())
     rows = []
-    for n, m, loss, activation, end in cases(samples, weights):
+    for n, m, loss, activation, end in cases(samples, weights, turns):
         case = f"n = {n}, N = {m}, {loss}, {activation}, log t = {end:g}"
         flow, network = problem(n, m, loss, activation)
         rows.append(measure(case, flow, network, end, RTOL, methods_for(m), repeats))

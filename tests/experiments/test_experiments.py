@@ -35,6 +35,16 @@ SETTINGS = {
 }
 
 
+LONG = (
+    "early_alignment",
+    "layer_alignment",
+    "low_rank",
+    "margin_growth",
+    "mexican_hat",
+)
+each_experiment = pytest.mark.parametrize("name", but_slow(SETTINGS, *LONG))
+
+
 @functools.cache
 def cheap(name):
     return getattr(experiments, name)(**SETTINGS[name][0])
@@ -47,9 +57,7 @@ def test_each_experiment_is_tested_and_on_the_page():
         assert f"    {name} " in str(experiments.__doc__)
 
 
-@pytest.mark.parametrize(
-    "name", but_slow(SETTINGS, "low_rank", "mexican_hat", "early_alignment")
-)
+@each_experiment
 def test_experiments_hold(name):
     found = cheap(name)
     assert found.holds, found
@@ -60,7 +68,7 @@ def test_experiments_hold(name):
     assert other.holds, other
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@each_experiment
 def test_what_an_experiment_predicts_can_fail(name):
     """Each row fails where what is measured is 2 % off, or past a bound."""
     found = cheap(name)

@@ -60,6 +60,7 @@ def test_the_loss_is_that_of_the_network(seed):
     np.testing.assert_allclose(ends.log_loss, curve.log_loss[some], rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_scale", [300.0, 600.0])
 @pytest.mark.parametrize("seed", [3, 6, 9])
 def test_the_loss_is_right_inside_of_steps_that_grow_a_hundredfold(seed, log_scale):

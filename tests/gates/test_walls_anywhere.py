@@ -9,6 +9,7 @@ import pytest
 from gflow import _foot, _holding, _jacobian, _seen, _walls, _ways
 from gflow._integrate import _meeting
 from lost_samples import LATE, apart, late, problem, solved
+from tiers import but_slow
 
 
 CONSTANTS = [
@@ -82,7 +83,7 @@ def embedded(seed, weights=140):
     return wide, many, back, expected
 
 
-@pytest.mark.parametrize("large", [2**20, 1])  # a matrix, and none
+@pytest.mark.parametrize("large", but_slow([2**20, 1], 2**20))  # a matrix, and none
 def test_walls_are_the_same_among_many_weights(monkeypatch, large):
     flow, network, back, expected = embedded(58)
     monkeypatch.setattr(_jacobian, "LARGE", large)

@@ -13,11 +13,12 @@ import scipy.optimize
 from gflow import Until
 from jax.flatten_util import ravel_pytree
 from scipy.optimize import linprog
+from tiers import but_slow
 
 from benchmarks import any_start
 
 
-@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("depth", but_slow([2, 3], 2))
 @pytest.mark.parametrize("scale", [3e-4, 2e-40, 5e-90])
 def test_modes_of_linear_networks_are_learned_on_time(depth, scale):
     row = any_start.modes(depth, scale, goals=(3.1, 1.7, 0.9))
@@ -258,6 +259,7 @@ def all_escapes(scale):
     return curve, np.array(times) + math.log(scale)
 
 
+@pytest.mark.slow
 def test_squared_relus_lose_no_sample_that_the_flow_keeps():
     # After the last saddle all points are fitted, from whatever scale; SciPy confirms
     # the first escapes, and the last one comes later by the logarithm of the scale.

@@ -93,6 +93,7 @@ def test_flat_to_order_k_has_exponent_1_minus_1_over_k(
     np.testing.assert_allclose(found.remaining[ok], phi[ok], rtol=0.03)
 
 
+@pytest.mark.slow
 @settings(max_examples=2)
 @given(
     order=st.sampled_from([3.0, 4.0]),
@@ -109,7 +110,11 @@ def test_the_bound_and_the_error_hold_for_runs_that_end_early(order, log_scale, 
 
 @pytest.mark.parametrize(
     ("bend", "power", "exponent"),
-    [(1.0, 2.0, 1 / 2), (3.0, 2.0, 1 / 4), (10.0, 4.0, 3 / 8)],
+    [
+        pytest.param(1.0, 2.0, 1 / 2, marks=pytest.mark.slow),
+        (3.0, 2.0, 1 / 4),
+        pytest.param(10.0, 4.0, 3 / 8, marks=pytest.mark.slow),
+    ],
 )
 def test_the_entropy_of_several_active_margins_lowers_the_exponent(
     bend, power, exponent

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 from hypothesis import example, given, strategies as st
+from tiers import but_slow
 
 
 LOGITS = st.lists(st.floats(-300.0, 300.0), min_size=2, max_size=6)
@@ -146,7 +147,9 @@ def test_the_smoothed_margin_grows_whatever_the_tail(beta):
     assert other.result == curve.result == gflow.RESULTS.successful
 
 
-@pytest.mark.parametrize("name", ["cross-entropy", "exponential"])
+@pytest.mark.parametrize(
+    "name", but_slow(["cross-entropy", "exponential"], "exponential")
+)
 def test_cross_entropy_margins_grow_and_weights_add_up(name):
     loss = {"cross-entropy": gflow.CrossEntropy(), "exponential": gflow.Exponential()}
     x, y = three_classes()

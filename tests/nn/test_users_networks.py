@@ -101,7 +101,10 @@ MODULES = {
 }
 
 
-@pytest.mark.parametrize("name", but_slow(MODULES, "sequential", "layer norm"))
+BEYOND = ("sequential", "layer norm", "inactive dropout")
+
+
+@pytest.mark.parametrize("name", but_slow(MODULES, *BEYOND))
 def test_modules_of_equinox_flow_as_scipy_says(name):
     network = MODULES[name]()
     found = jax.tree.leaves(

@@ -13,6 +13,7 @@ from curves import directions
 from gflow.clocks import ArcLength, LogTime, Polar
 from gflow.norms import _ready
 from gflow.problems import gaussians
+from tiers import but_slow
 
 
 NORMS = ("l2", "linf", "l1", "spectral")
@@ -225,6 +226,7 @@ def test_linear_models_end_at_the_linear_program(norm, smoothing):
     assert abs(float(found) / exact - 1) <= 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "smoothing", "share"), [("linf", 1e-2, 3), ("l1", 3e-4, 1 / 4)]
 )
@@ -265,7 +267,7 @@ def test_l2_is_the_gradient_flow():
 @pytest.mark.parametrize(
     ("clock", "rtol", "most"), [(ArcLength(), 1e-4, 4e-3), (LogTime(), 1e-7, 5e-5)]
 )
-@pytest.mark.parametrize("norm", ["linf", "spectral"])
+@pytest.mark.parametrize("norm", but_slow(["linf", "spectral"], "spectral"))
 def test_one_trajectory_whatever_the_clock(norm, clock, rtol, most):
     flow = gflow.SteepestFlow(gflow.Logistic(), *data(), norm=norm, smoothing=0.3)
     curves = (to_time(flow, "relu2", each, rtol) for each in (None, clock))

@@ -51,23 +51,27 @@ def test_the_whole_matrix_is_the_derivative_of_the_stage(loss, eta):
     point, log_radius = start_of(field, network)
     dual = field.dual_weights(field.margins(point), log_radius, jnp.asarray(True))
     _, gradient = field.negative_gradient(point, dual)
-    eta = jnp.asarray(eta)
-    start = field, point, log_radius, dual, gradient, no_walls(point.size)
-    frame = make_frame(*start, eta, 1e-6)
-    flat = flat_model(frame, 1 + eta * frame.rate, eta)
-    zero = jnp.zeros(())
-    model = curved_model(
-        frame, point, dual, zero, eta, frame.weight, flat, jnp.asarray(True)
-    )
-
-    def defect(x):
-        q = frame.dual_weights(field.margins(x), zero)
-        motion = frame.negative_gradient(zero, x, q)[1]
-        return x - eta * (motion - frame.rate * x)
-
-    matrix = jax.jacfwd(defect)(point)
     vector = jnp.cos(jnp.arange(point.size))
-    error = np.max(np.abs(matrix @ model.whole.undo(vector) - vector))
+
+    @eqx.filter_jit
+    def both(field, point, log_radius, dual, gradient, eta):
+        start = field, point, log_radius, dual, gradient, no_walls(point.size)
+        frame = make_frame(*start, eta, 1e-6)
+        flat, zero = flat_model(frame, 1 + eta * frame.rate, eta), jnp.zeros(())
+        model = curved_model(
+            frame, point, dual, zero, eta, frame.weight, flat, jnp.asarray(True)
+        )
+
+        def defect(x):
+            q = frame.dual_weights(field.margins(x), zero)
+            motion = frame.negative_gradient(zero, x, q)[1]
+            return x - eta * (motion - frame.rate * x)
+
+        return jax.jacfwd(defect)(point), model.whole.undo(vector)
+
+    start = field, point, log_radius, dual, gradient, jnp.asarray(eta)
+    matrix, undone = both(*start)
+    error = np.max(np.abs(matrix @ undone - vector))
     assert error <= 1e-13 * np.linalg.cond(matrix)
 
 

@@ -23,6 +23,7 @@ from gflow._solvers._newton import solve_newton
 from gflow._solvers._positive import DensePositive
 from gflow._solvers._weights import solve_weights
 from jax.flatten_util import ravel_pytree
+from tiers import but_slow
 
 
 M, N = 90, 7
@@ -117,7 +118,11 @@ def test_newtons_system_is_solved_by_factors(rivals, log_rate):
     close(images[1], images[0], 1e-7)
 
 
-@pytest.mark.parametrize("loss", [gflow.Logistic(), gflow.Exponential()], ids=repr)
+@pytest.mark.parametrize(
+    "loss",
+    [gflow.Logistic(), pytest.param(gflow.Exponential(), marks=pytest.mark.slow)],
+    ids=repr,
+)
 def test_weights_of_a_stage_are_the_same(loss):
     dense, tall, random = grams("flat", 2)
     flow = gflow.GradientFlow(loss, np.ones((M, 1)), np.resize([1.0, -1.0], M))
@@ -187,7 +192,7 @@ def test_the_flow_is_the_same_with_matrices(monkeypatch, loss):
     jax.clear_caches()
 
 
-@pytest.mark.parametrize("power", [2, 3])
+@pytest.mark.parametrize("power", but_slow([2, 3], 3))
 @pytest.mark.parametrize("seed", [0, 5])
 def test_many_samples_that_turn_off_and_on_flow_as_scipy_says(seed, power):
     # Each loses sight of all units now and then, and is seen again within a step.

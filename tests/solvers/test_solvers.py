@@ -116,7 +116,12 @@ def test_dense_output_converges_at_order_four_or_that_of_the_solver(
 
 @pytest.mark.parametrize(
     "solver",
-    [dfx.Tsit5(), dfx.Dopri8(), dfx.Kvaerno5(), gflow.solvers.SampleSpaceKvaerno3()],
+    [
+        dfx.Tsit5(),
+        pytest.param(dfx.Dopri8(), marks=pytest.mark.slow),
+        dfx.Kvaerno5(),
+        gflow.solvers.SampleSpaceKvaerno3(),
+    ],
     ids=lambda solver: type(solver).__name__,
 )
 def test_solvers_trace_one_curve(solver):

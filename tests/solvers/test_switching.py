@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 from jax.flatten_util import ravel_pytree
+from tiers import but_slow
 
 
 IMPLICIT = gflow.solvers.SampleSpaceKvaerno5()
@@ -51,7 +52,7 @@ def by_scipy(flow, network, times):
     ).y.T  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", but_slow(NETWORKS, "linear layers"))
 @pytest.mark.parametrize("rtol", [1e-5, 1e-9])
 def test_flows_that_are_not_stiff_are_those_of_scipy(name, rtol):
     flow, network = regression(name, seed=7)
