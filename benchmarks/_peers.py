@@ -17,10 +17,10 @@ LADDER = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
 REFERENCE = 1e-11
 DONE = gflow.RESULTS.successful
 
-PATIENCE = 5.0
+PATIENCE = 3.0
 """Others may take so many times as long as gflow, and the reference ten times that."""
 
-MOST_SECONDS = 240.0
+MOST_SECONDS = 120.0
 """Nor is gflow waited for longer."""
 
 

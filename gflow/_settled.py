@@ -27,6 +27,7 @@ from ._slides import (
     free_gradient,
     full_dual,
     multipliers_along,
+    projector,
     with_gates,
     wrong_gates,
 )
@@ -200,6 +201,25 @@ def _next_guess(
         patience=jnp.where(better, PATIENCE, jnp.maximum(guess.patience - 1, 0)),
         fits=fits,
     )
+
+
+def kept_on(field: Field, point: Float[Array, " weights"]) -> Float[Array, " weights"]:
+    """A point near the kinks that the flow slides along, brought back onto them.
+
+    Stages leave them by what they are not solved to, and so far off what one side pulls
+    drags the flow along directions that no loss resists, as those in which neurons are
+    rescaled: the loss rises for as long as it rests there.
+    """
+    slides = field.gates.slides
+    if field.straight:  # they are planes through the origin
+        return projector(field, point)(point)
+
+    def back():
+        along = kink_directions(field, point, slides)
+        return onto_kinks(field, point, slides, along)
+
+    found = jax.lax.cond(jnp.any(slides >= 0), back, lambda: point)
+    return jnp.where(jnp.all(jnp.isfinite(found)), found, point)
 
 
 def _last(some: Bool[Array, "samples kinks"]) -> Bool[Array, "samples kinks"]:

@@ -22,7 +22,7 @@ from .._coordinates import two_norm
 from .._directions import kink_values
 from .._frame import Frame
 from .._lack import Lack
-from .._settled import marked, settled
+from .._settled import kept_on, marked, settled
 from .._sides import Gates
 from .._slides import (
     ROUNDED,
@@ -175,7 +175,12 @@ def pass_kinks(
         lambda: _made_good(frame, length, loop, room),
         lambda: unpassed(frame, solved),
     )
-    return solved, passed
+    end = frame.point(length, passed.coordinates[-1])
+    onto = kept_on(with_gates(frame.field, passed.gates), end)
+    coordinates = passed.coordinates.at[-1].add(
+        jnp.exp(-frame.sigma * length) * (onto - end)
+    )
+    return solved, passed._replace(coordinates=coordinates)
 
 
 def unpassed(frame: Frame, solved: Solved) -> Passed:
