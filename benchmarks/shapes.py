@@ -1,18 +1,15 @@
-r"""Every shape of problem: gflow against general codes, at equal error.
+r"""Many samples, few weights: gflow against the methods of SciPy, at equal error.
 
-n = 20 to 10,000 random inputs, N = 20 to 10,000 weights in two layers, labels of a
-noisy linear teacher with the logistic loss or its noisy targets with the square loss,
-squares or exact ReLUs, from the usual random weights to log t = 3, 20 and 1,000, at
-rtol 1e-6. The others are SciPy's LSODA and Radau, Diffrax's Tsit5 and Kvaerno5 as they
-come, and, where `scikit-sundae` is installed, CVODE, dense and with GMRES: in log-time,
-with jitted field and Jacobian. Dense ones are left out from N = 1,000 on, Kvaerno5 from
-N = 200.
+Noisy labels on n random inputs, 20 weights, the logistic loss, to log(1 + t) = 5.
+The reference is LSODA at rtol 1e-11. Each method is run at the loosest tolerance of a
+ladder whose error in the direction is at most that of gflow's, or 1e-6. Ratios are of
+seconds in one run, compilation apart.
 
-    python -m benchmarks.shapes  # all; or some: --samples 20 100 --weights 20
+`python -m benchmarks.shapes`
 """
 
 import argparse
-import itertools
+import functools
 import math
 
 import gflow
@@ -20,72 +17,85 @@ import jax
 import numpy as np
 
 from benchmarks import _bench
-from benchmarks._log_time_flow import CVODE
-from benchmarks._peers import measure
+from benchmarks._log_time_flow import METHODS, LogTimeFlow
 
 
-COLUMNS = ("case", "attempts", "error", "seconds", "method", "other_seconds", "ratio")
-COLUMNS += ("result",)
-RTOL = 1e-6
-SIZES = {20: (4, 4), 110: (10, 10), 1_000: (99, 10), 10_000: (99, 100)}
-"""Inputs and width, for each number of weights."""
-SAMPLES = (20, 100, 1_000, 10_000)
-ENDS = (3.0, 20.0, 1e3)
-KINDS = tuple(itertools.product(("logistic", "square loss"), ("squares", "ReLUs")))
+COLUMNS = ("case", "attempts", "error", "seconds", "best", "best_seconds", "ratio")
+LADDER = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
+LOG_T, RTOL, REFERENCE = 5.0, 1e-6, 1e-11
 
 
-def problem(samples, weights, loss, activation, seed=0):
-    """A flow and its network."""
-    features, width = SIZES[weights]
+def problem(samples, power, seed=0):
+    """A flow with many samples, and its network."""
     random = np.random.default_rng(seed)
-    x, truth = random.normal(size=(samples, features)), random.normal(size=features)
-    targets = x @ truth / math.sqrt(features) + 0.3 * random.normal(size=samples)
-    power, leak = {"squares": (2, -1.0), "ReLUs": (1, 0.0)}[activation]
-    network = gflow.nn.MLP(
-        features, (width,), power=power, leak=leak, key=jax.random.key(seed)
+    x, truth = random.normal(size=(samples, 4)), random.normal(size=4)
+    y = np.sign(x @ truth + 0.3 * random.normal(size=samples))
+    leak = -1.0 if power == "square" else 0.0  # x^2, which is smooth; or squared ReLUs
+    network = gflow.nn.MLP(4, (4,), power=2, leak=leak, key=jax.random.key(seed))
+    return gflow.GradientFlow(gflow.Logistic(), x, y), network
+
+
+def error_of(weights, exact):
+    """Between the directions of two vectors of weights."""
+    a, b = (w / np.linalg.norm(w) for w in (weights, exact))
+    return float(np.linalg.norm(a - b))
+
+
+def measure(samples, power, repeats):
+    """One case: its row, with the best of the other methods beside it."""
+    flow, network = problem(samples, power)
+    other = LogTimeFlow(flow, network)
+    exact = other.follow("LSODA", LOG_T, REFERENCE).weights
+    until = gflow.Until(log_t=math.log(math.expm1(LOG_T)))  # others count log(1 + t)
+
+    def solve():
+        return gflow.solve(flow, network, until=until, rtol=RTOL, progress=False)
+
+    curve = solve()
+    end = np.concatenate(
+        [np.ravel(leaf) for leaf in jax.tree.leaves(curve[-1].direction)]
     )
-    if loss == "logistic":
-        return gflow.GradientFlow(gflow.Logistic(), x, np.sign(targets)), network
-    return gflow.GradientFlow(gflow.Square(), x, targets), network
+    error = error_of(end, exact)
+    runs, errors = {"gflow": solve}, {"gflow": error}
+    for method in METHODS:
+        for rtol in LADDER:
+            found = other.follow(method, LOG_T, rtol)
+            missed = error_of(found.weights, exact) if found.ok else np.inf
+            if missed <= max(error, 1e-6):
+                runs[method] = functools.partial(other.follow, method, LOG_T, rtol)
+                errors[method] = missed
+                break
+    seconds = {
+        name: found[0]["seconds"] for name, found in _bench.warm(runs, repeats).items()
+    }
+    best = min((name for name in seconds if name != "gflow"), key=seconds.get)
+    stats = curve.stats
+    return _bench.emit(
+        {
+            "case": f"n = {samples}, N = 20, {power}",
+            "attempts": stats["steps"] + stats["rejected"],
+            "error": error,
+            "seconds": seconds["gflow"],
+            "compile_seconds": stats["compile_seconds"],
+            "best": best,
+            "best_seconds": seconds[best],
+            "ratio": seconds["gflow"] / seconds[best],
+            "all_seconds": seconds,
+            "all_errors": errors,
+            "ok": bool(curve.result == gflow.RESULTS.successful),
+        }
+    )
 
 
-def methods_for(weights):
-    """Those that do not take forever, the last one for the reference."""
-    found = ["Tsit5"]
-    if weights <= 200:
-        found += ["Kvaerno5"]
-    if weights < 1_000:
-        return [*found, *CVODE, "Radau", "LSODA"]
-    return [*found, *CVODE[1:]] if CVODE else [*found, "LSODA"]
-
-
-def cases(samples=SAMPLES, weights=tuple(SIZES), turns=(0, 1)):
-    """On each shape two cases: both losses, both activations, ends in turn."""
-    for i, n in enumerate(SAMPLES):
-        for j, m in enumerate(SIZES):
-            for turn in turns:
-                loss, activation = KINDS[(i + j + 3 * turn) % 4]
-                end = ENDS[(i + 2 * j + turn) % 3]
-                if n in samples and m in weights:
-                    yield n, m, loss, activation, end
-
-
-def main(samples=SAMPLES, weights=tuple(SIZES), turns=(0, 1), repeats=2):
+def main(sizes=(100, 1_000, 10_000), powers=("square", "ReLU^2"), repeats=3):
     """Measure all cases, print their rows, and return them."""
     jax.config.update("jax_enable_x64", True)
     _bench.emit(_bench.versions())
-    rows = []
-    for n, m, loss, activation, end in cases(samples, weights, turns):
-        case = f"n = {n}, N = {m}, {loss}, {activation}, log t = {end:g}"
-        flow, network = problem(n, m, loss, activation)
-        rows.append(measure(case, flow, network, end, RTOL, methods_for(m), repeats))
+    rows = [measure(samples, power, repeats) for power in powers for samples in sizes]
     _bench.table(rows, COLUMNS)
     return rows
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, nargs="+", default=SAMPLES)
-    parser.add_argument("--weights", type=int, nargs="+", default=tuple(SIZES))
-    chosen = parser.parse_args()
-    main(tuple(chosen.samples), tuple(chosen.weights))
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    main()

@@ -24,7 +24,7 @@ from ._blocks import Blocks, whole
 from ._coordinates import AbstractCoordinates, Flat, Sphere
 from ._dual_kinds import AbstractDuals, Errors, Shares
 from ._flow import AbstractFlow
-from ._gates import Kinks, find_kinks, frozen
+from ._gates import Kinks, find_kinks_of, frozen
 from ._rows import rows_of
 from ._sides import Gates, blocks_of, is_straight, no_gates, recorded
 from ._switches import switches
@@ -105,7 +105,7 @@ class Field(eqx.Module):
         polar = not math.isnan(degree) and not targets and self.euclidean
         self.coordinates = Sphere(self.degree) if polar else Flat()
         self.clock = clock
-        self.kinks = find_kinks(flow.sample_margins, network, flow.x[0], flow.y[0])
+        self.kinks = find_kinks_of(flow.sample_margins, network, flow.x, flow.y)
         slow = self.euclidean and not targets and self.kinks.count == 0
         self.walled = slow and switches(network, flow.x[0])
         point = jnp.asarray(_tree.vector(network))

@@ -15,7 +15,7 @@ from ._compile import compiled
 from ._degree import NotHomogeneousError, degree as find_degree
 from ._field import LOG_HUGE, SCALE_CAP
 from ._flow import AbstractFlow
-from ._gates import Kinks, find_kinks, record
+from ._gates import Kinks, find_kinks_of, record
 from ._logs import log_mean_exp
 from ._text import table
 from ._types import Scalar
@@ -95,7 +95,7 @@ class Point(eqx.Module):
         if self.kinks is not None:
             return self.kinks
         flow = self.flow
-        return find_kinks(flow.sample_margins, self.direction, flow.x[0], flow.y[0])
+        return find_kinks_of(flow.sample_margins, self.direction, flow.x, flow.y)
 
 
 def followed(flow: AbstractFlow, network: PyTree, degree: float | None) -> dict:

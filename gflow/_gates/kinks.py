@@ -20,6 +20,9 @@ from .probe import smooth_groups
 from .program import held_jaxprs, program_of
 
 
+TELLING, LOOKED = 16, 10_000
+"""On how many samples kinks are looked for at most, chosen among how many."""
+
 MOST = 256
 """How many functions are remembered: each trial compiles, for a quarter of a second."""
 
@@ -80,6 +83,55 @@ def find_kinks(fn: Callable[..., Array], network: PyTree, *args: Array) -> Kinks
     return found
 
 
+def find_kinks_of(
+    fn: Callable[..., Array], network: PyTree, x: Array, *others: Array
+) -> Kinks:
+    """The kinks of `fn(network, x, ...)` of whichever sample.
+
+    A sample may hide some: where its inputs are zero, their u is zero for all weights.
+    So they are looked for on a few samples, of which one or another has each input.
+
+    Args:
+        fn: A function of a network and of one sample.
+        network: As for `find_kinks`.
+        x: Inputs, one sample a row.
+        *others: What else a sample has, one a row.
+
+    Raises:
+        ValueError: As `find_kinks`.
+    """
+    first, *left = telling(x)
+    found = find_kinks(fn, network, *(a[first] for a in (x, *others)))
+    for k in left:
+        if all(found.gated):
+            break
+        sample = tuple(a[k] for a in (x, *others))
+        more = find_kinks(fn, network, *sample)
+        gated = tuple(a or b for a, b in zip(found.gated, more.gated, strict=True))
+        if gated == more.gated:
+            found = more
+        elif gated != found.gated:
+            values, weights, closed = _traced(fn, network, sample)
+            plan = make_plan(program_of(closed), weights)
+            found = Kinks(gated, _count(plan, gated, values))
+    return found
+
+
+def telling(x: Array) -> list[int]:
+    """A few samples, of which one or another has each input other than zero."""
+    some = np.asarray(x[:LOOKED]) != 0
+    some = some.reshape(len(some), -1)
+    left, chosen = np.ones(some.shape[1], bool), []
+    while len(chosen) < TELLING:
+        shown = np.count_nonzero(some & left, axis=1)
+        best = int(np.argmax(shown))
+        if chosen and shown[best] == 0:
+            break
+        chosen.append(best)
+        left &= ~some[best]
+    return chosen
+
+
 def _trial(
     plan: Plan,
     text: str,
@@ -125,6 +177,11 @@ def _key(text: str, values: Sequence[Any]) -> bytes:
 def _find(trial: Trial, values: list[Array]) -> Kinks:
     plan, smooth = trial.plan, smooth_groups(trial, values)
     gated = tuple(group not in smooth for group in range(plan.groups))
+    return Kinks(gated, _count(plan, gated, values))
+
+
+def _count(plan: Plan, gated: tuple[bool, ...], values: list[Array]) -> int:
+    """How many gates these groups have."""
     kinks = jax.eval_shape(
         lambda *values: evaluate(plan, gated, None, values)[1].kinks, *values
     )
@@ -135,7 +192,7 @@ def _find(trial: Trial, values: list[Array]) -> Kinks:
         jax.ShapeDtypeStruct((size,), float),
         *values,
     )
-    return Kinks(gated, size)
+    return size
 
 
 def record(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._gates import find_kinks, frozen, record
+from .._gates import find_kinks_of, frozen, record
 from ._differences import SLOPE_ROOM, jump_of_slope, one_sided
 from ._points import Points
 from ._report import require, require_close
@@ -30,7 +30,7 @@ class Gated:
 
         first = points.network(points.rows[-1][1])
         try:
-            kinks = find_kinks(call, first, points.x[0])
+            kinks = find_kinks_of(call, first, jnp.asarray(points.x))
         except ValueError as error:
             raise AssertionError(
                 f"`network` must have kinks that gflow can read, but: {error}"
