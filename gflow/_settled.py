@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ._coordinates import two_norm
-from ._directions import kink_directions, kink_values, with_normals
+from ._directions import Directions, kink_directions, kink_values, with_normals
 from ._field import Field
 from ._jacobian import jacobian_of
 from ._seen import seen_margins
@@ -43,6 +44,9 @@ a time."""
 
 HELD = 2
 """In a block of all weights so many times more kinks may be held than slid along."""
+
+SAME = 1e-12
+"""Directions whose cosine differs by less from one are the same."""
 
 ONTO = 3
 """Steps onto kinks that lie behind kinks, by the directions before the first."""
@@ -131,7 +135,8 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     slides = some & guess.slides.ravel()[numbers]
     none = jnp.zeros_like(field.gates.normals)
     there = with_gates(field, Gates(guess.on, jnp.where(slides, numbers, -1), none))
-    along = kink_directions(there, point, numbers)
+    along, same = _apart(kink_directions(there, point, numbers), slides)
+    slides = slides & ~same  # off, where one of the others is slid along
     for _ in range(1 if field.straight else ONTO):
         point = onto_kinks(there, point, numbers, along)
     unit = field.coordinates.back(point)
@@ -164,6 +169,25 @@ def _tried(field: Field, point, log_radius, dual, guess: _Guess):
     right = ~jnp.any(amiss) & fits & known
     new = _next_guess(guess, on, amiss, wrong, left, back, attracts, numbers, fits)
     return new, Settled(gates, point, right)
+
+
+def _apart(
+    along: Directions, slides: Bool[Array, "blocks room"]
+) -> tuple[Directions, Bool[Array, "blocks room"]]:
+    """Directions without those that are the same, and which those are.
+
+    Of kinks of repeated samples, or of multiples of one, one stays; that which is slid
+    along, if there is one.
+    """
+    order = jnp.tril(jnp.ones(along.gram.shape[1:], bool), -1)[None]
+    same = jnp.abs(along.gram) > 1 - SAME
+    slid, other = slides[:, None], slides[:, :, None]  # of columns, and of rows
+    before = (slid & ~other) | ((slid == other) & order)
+    same = jnp.any(same & before, axis=2)
+    unit = np.eye(order.shape[1])[None]
+    gram = jnp.where(same[:, None] | same[:, :, None], unit, along.gram)
+    rows = jnp.where(same[..., None], 0.0, along.rows)
+    return Directions(rows, along.sizes, gram), same
 
 
 def _next_guess(
