@@ -17,7 +17,7 @@ LADDER = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
 REFERENCE = 1e-11
 DONE = gflow.RESULTS.successful, gflow.RESULTS.critical_point  # there it stays
 
-PATIENCE, LONGER = 3.0, 5.0
+PATIENCE, LONGER = 2.0, 5.0
 """Others may take the first times as long as gflow, and the reference the second times
 that."""
 
