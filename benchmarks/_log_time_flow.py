@@ -34,7 +34,7 @@ class GivenUpError(RuntimeError):
 
 @dataclasses.dataclass
 class Outcome:
-    """How a method of SciPy fared."""
+    """How a method fared; `late` if it was stopped."""
 
     rtol: float
     calls: int
@@ -153,12 +153,9 @@ class LogTimeFlow:
             self.most_steps[method] = min(1 << power, MOST_CALLS)
         most = self.most_steps.get(method, MOST_CALLS)
         found = run(most)
-        steps, ok = (
-            int(found.stats["num_steps"]),
-            found.result == dfx.RESULTS.successful,
-        )
+        steps, end = int(found.stats["num_steps"]), np.asarray(found.ys[-1])
+        ok = bool(found.result == dfx.RESULTS.successful)
         message = f"{steps} steps" if ok else f"gave up after {steps} steps"
-        end, ok = np.asarray(found.ys[-1]), bool(ok)
         return Outcome(rtol, steps, 0, end, message, ok, steps >= most)
 
     def _cvode(self, method, field, jacobian, log_t, rtol):

@@ -17,10 +17,6 @@ LADDER = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
 REFERENCE = 1e-11
 DONE = gflow.RESULTS.successful, gflow.RESULTS.critical_point  # there it stays
 
-PATIENCE, LONGER = 2.0, 5.0
-"""Others may take the first times as long as gflow, and the reference the second times
-that."""
-
 MOST_SECONDS = 120.0
 """Nor is gflow waited for longer."""
 
@@ -41,13 +37,16 @@ def weights_of(curve):
     return found if curve.result in DONE else np.full_like(found, np.nan)
 
 
-def measure(case, flow, network, log_t, rtol, methods, repeats):
+def measure(
+    case, flow, network, log_t, rtol, methods, repeats, patience=5.0, longer=10.0
+):
     """A row: gflow, and the fastest run of the others that is as accurate.
 
     Each method is run at the loosest tolerance of a ladder whose error is at most that
     of gflow, or `rtol`. The error is that of all weights, against the last of the
     methods at a tight tolerance; where that does not arrive, against gflow's at a
-    hundredth of its own.
+    hundredth of its own. Others may take `patience` times as long as gflow, and two
+    seconds; the reference `longer` times that.
     """
     other = LogTimeFlow(flow, network)
     until, end = gflow.Until(log_t=log_t), float(np.logaddexp(0.0, log_t))
@@ -58,8 +57,8 @@ def measure(case, flow, network, log_t, rtol, methods, repeats):
         )
 
     curve = in_time(solve)
-    patience = PATIENCE * curve.stats["run_seconds"] + 2.0
-    exact, against = other.follow(methods[-1], end, REFERENCE, LONGER * patience), None
+    most = patience * curve.stats["run_seconds"] + 2.0
+    exact, against = other.follow(methods[-1], end, REFERENCE, longer * most), None
     right = exact.weights if exact.ok else weights_of(in_time(solve, rtol / 100))
     if np.isfinite(right).all():
         against = methods[-1] if exact.ok else "rtol / 100"
@@ -75,7 +74,7 @@ def measure(case, flow, network, log_t, rtol, methods, repeats):
         runs["gflow"] = solve
     for method in methods:
         for tried in LADDER:
-            found = other.follow(method, end, tried, patience)
+            found = other.follow(method, end, tried, most)
             said.append(f"{method}, rtol {tried:g}: {found.message}")
             if found.late:
                 break

@@ -31,6 +31,8 @@ SIZES = {20: (4, 4), 110: (10, 10), 1_000: (99, 10), 10_000: (99, 100)}
 """Inputs and width, for each number of weights."""
 SAMPLES = (20, 100, 1_000, 10_000)
 ENDS = (3.0, 20.0, 1e3)
+PATIENCE = 2.0, 5.0
+"""How many times as long as gflow others may take, and the reference as they."""
 KINDS = tuple(itertools.product(("logistic", "square loss"), ("squares", "ReLUs")))
 
 
@@ -78,7 +80,9 @@ def main(samples=SAMPLES, weights=tuple(SIZES), turns=(0, 1), repeats=2):
     for n, m, loss, activation, end in cases(samples, weights, turns):
         case = f"n = {n}, N = {m}, {loss}, {activation}, log t = {end:g}"
         flow, network = problem(n, m, loss, activation)
-        rows.append(measure(case, flow, network, end, RTOL, methods_for(m), repeats))
+        rows.append(
+            measure(case, flow, network, end, RTOL, methods_for(m), repeats, *PATIENCE)
+        )
     _bench.table(rows, COLUMNS)
     return rows
 

@@ -31,9 +31,12 @@ def network(seed=0):
     return Halves(*(jnp.asarray(random.normal(size=shape)) for shape in shapes))
 
 
+@pytest.mark.parametrize(("telling", "looked"), [(16, 10_000), (4, 4)])
 @pytest.mark.parametrize("x", [ONE_HOT, PARTS, PARTS[:3]], ids=["one-hot", "all", "no"])
-def test_the_order_of_samples_is_of_no_matter(x):
+def test_the_order_of_samples_is_of_no_matter(x, telling, looked, monkeypatch):
     """The square of a ReLU has no gate, the other two have one each."""
+    monkeypatch.setattr(kinks, "TELLING", telling)
+    monkeypatch.setattr(kinks, "LOOKED", looked)
     y = np.array([1.0, -1.0, 1.0, 1.0])[: len(x)]
     for shift in range(len(x)):
         turned = np.roll(np.arange(len(x)), shift)
