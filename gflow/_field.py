@@ -66,7 +66,7 @@ class Field(eqx.Module):
         duals: The kind of the dual weights.
         clock: What `tau` counts.
         kinks: What kinks the network has on one sample.
-        straight: Whether each $u$ is linear in the weights that it depends on.
+        straight: Whether each $u$ is linear in the weights, at any gates the same.
         blocks: Parts of the weights that each kink depends on one of.
         gates: Which sides of its kinks the field is smooth beyond.
         walled: Whether a sample may be lost slowly, as by squared ReLUs.
@@ -98,7 +98,7 @@ class Field(eqx.Module):
         self.shapes = jax.tree.map(lambda leaf: Shape(leaf.shape), moving)
         self.flow = flow
         self.degree = jnp.asarray(np.float64(degree))
-        self.units = find_units(network)
+        self.units = find_units(network, degree, flow.x)
         self.norm = flow.norm_of(tuple(s.sizes for s in jax.tree.leaves(self.shapes)))
         targets = flow.kind == "targets"
         self.duals = Errors() if targets else Shares()

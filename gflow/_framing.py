@@ -35,6 +35,9 @@ not: these have at most e to `LOG_MOST` of `_dual_kinds`."""
 SLOW = 1e3
 """Only steps this much longer than the unit's own time let it rest."""
 
+ROUNDED = 0.1
+"""The share of the tolerance that rounding in the pulls of samples takes at most."""
+
 LARGE = 1e-3
 """Only units above this size rest, against the whole network."""
 
@@ -113,7 +116,7 @@ def make_frame(
         one, all_of_it = jnp.zeros_like(sizes.unit), jnp.full_like(point, whole)
         sizes = _Sizes(one, all_of_it, whole)
     floor, moved, count = _error_scales(
-        field, point, log_radius, start, squares, sizes, pace
+        field, point, log_radius, start, (pulled, squares), sizes, pace, rtol
     )
     return Frame(
         field=field, start=point, log_radius=log_radius, dual=start.dual,
@@ -196,14 +199,22 @@ def _resting(field: Field, start: _Start, pulled, sizes: _Sizes, rtol):
 
 
 def _error_scales(
-    field: Field, point, log_radius, start: _Start, squares, sizes: _Sizes, pace: Paces
+    field: Field,
+    point,
+    log_radius,
+    start: _Start,
+    pulls,
+    sizes: _Sizes,
+    pace: Paces,
+    rtol,
 ):
     """What errors of the unit of each weight are relative to: at least, and at all.
 
     And the number of units that have a size. Units that the softmin holds stiffly are
     seen by what they do to the whole: below that, rounding in the margins decides where
-    they are.
+    they are. So it does where samples that pull at a unit are in balance.
     """
+    pulled, squares = pulls
     units, (unit, size, whole) = field.units, sizes
     moved = size  # a unit that is zero, or nearly, is as large as it will be
     if field.euclidean:
@@ -213,6 +224,8 @@ def _error_scales(
     held = start.length * scale * units.totals(squares, unit)
     sharp = ~field.mild(start.margins, scale)
     floor = jnp.where(sharp & field.euclidean, whole * held / (1 + held), 0.0)
+    rounding = start.length * jnp.finfo(float).eps * pulled
+    floor = jnp.maximum(floor, rounding / (ROUNDED * rtol))
     moved = jnp.maximum(moved, floor)
     count = units.populated(jnp.where(moved > 0, unit, units.count))
     moved = jnp.where(moved > 0, moved, 1.0)

@@ -13,8 +13,7 @@ class RESULTS(enum.Enum):
     )
     out_of_steps = (
         "The solve took `max_steps` steps without meeting `until`. Raise `max_steps`, "
-        "loosen `rtol`, or ask for less. Where weights shrink to zero beside others of "
-        "their neuron, let the network name its `units`."
+        "loosen `rtol`, or ask for less."
     )
     step_underflow = (
         "The step fell below the rounding of the weights: the stages could not be "

@@ -54,9 +54,10 @@ def solve(
         flow: Data and loss.
         network: The weights at $t = 0$.
         until: When to stop.
-        rtol: Relative tolerance of a step, 1e-13 to 1e-1: of each unit (a neuron, a
-            channel; see `gflow.nn.AbstractHomogeneous.units`) against its own size,
-            root mean square over units, and of all weights together.
+        rtol: Relative tolerance of a step, 1e-13 to 1e-1: of each unit (a row of an
+            array of weights, a neuron; see `gflow.nn.AbstractHomogeneous.units`)
+            against its own size, root mean square over units, and of all weights
+            together.
         atol: Absolute tolerance of a unit, against all weights: units smaller than
             `atol / rtol` of the network are not resolved. By default all are.
         clock: What `tau` counts, one of `gflow.clocks`; the steps have a clock of their

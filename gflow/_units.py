@@ -6,7 +6,16 @@ layer of units that runs along it: of $W_{ij}$ from unit $j$ of one layer to
 unit $i$ of the next, the axes are named after both layers. The size of a unit is the
 norm of all weights that carry its name and index, and a weight belongs to the smaller
 of the units that it joins.
+
+Weights of two arrays are a unit where they are told to be the two factors of a network
+of degree two, as a neuron and what it sends on: each drives the other. Of more factors,
+or of powers, one may grow by itself beside others that are large, and each array has
+units of its own. Of two factors, one of them a power, only that one does: the other is
+driven by it.
 """
+
+import math
+from collections.abc import Iterable
 
 import equinox as eqx
 import jax
@@ -15,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from . import _tree
+from ._pairs import Axis, find_pairs
 
 
 AxisNames = tuple[str | None, ...]
@@ -28,21 +38,31 @@ class Units(eqx.Module):
     Attributes:
         candidates: For each weight the indices of the units that it joins; `count`
             where there are fewer of them.
+        beside: For each unit another one that drives it, and is as large a part of its
+            size; `count` for none.
         count: How many units there are.
     """
 
     candidates: Int[Array, "most weights"]
+    beside: Int[Array, " units"]
     count: int = eqx.field(static=True)
 
     def assign(
         self, vector: Float[Array, " weights"]
     ) -> tuple[Int[Array, " weights"], Float[Array, " weights"]]:
-        """The unit of each weight, and the norm of all weights in that unit."""
+        """The unit of each weight, and the size of that unit."""
         far = jnp.full(1, jnp.inf)
         size = jnp.concatenate([_norms(vector, self.candidates, self.count), far])
         choice = jnp.argmin(size[self.candidates], axis=0)
         unit = jnp.take_along_axis(self.candidates, choice[None], axis=0)[0]
-        return unit, self.norms(vector, unit)
+        return unit, self.sizes(vector, unit)
+
+    def sizes(
+        self, vector: Float[Array, " weights"], unit: Int[Array, " weights"]
+    ) -> Float[Array, " weights"]:
+        """The size of the unit of each weight: its norm, and that of what drives it."""
+        whole = jnp.append(_norms(vector, self.candidates, self.count), 0.0)
+        return jnp.hypot(self.unit_norms(vector, unit), whole[self.beside])[unit]
 
     def norms(
         self, vector: Float[Array, " weights"], unit: Int[Array, " weights"]
@@ -62,6 +82,25 @@ class Units(eqx.Module):
         """The sum over the unit of each weight."""
         return jax.ops.segment_sum(vector, unit, self.count)[unit]
 
+    def averages(
+        self,
+        relative: Float[Array, " weights"],
+        size: Float[Array, " weights"],
+        unit: Int[Array, " weights"],
+    ) -> Float[Array, " weights"]:
+        """The sum over the unit of each weight and what drives it, of squares or such.
+
+        Args:
+            relative: What is summed, against the square of the size of each unit.
+            size: That of the unit of each weight.
+            unit: Of each weight.
+        """
+        total = jax.ops.segment_sum(relative, unit, self.count)
+        size = jax.ops.segment_max(size, unit, self.count)
+        size = jnp.append(jnp.where(size > 0, size, 0.0), 0.0)  # -inf for those of none
+        lent = size[self.beside] / jnp.where(size[:-1] > 0, size[:-1], 1.0)
+        return (total + jnp.append(total, 0.0)[self.beside] * lent**2)[unit]
+
     def populated(self, unit: Int[Array, " weights"]) -> Float[Array, ""]:
         """How many units have a weight; an index of `count` is of none."""
         ones = jnp.ones(unit.shape)
@@ -78,11 +117,21 @@ def _norms(vector, index, count):
     return (top * jnp.sqrt(square))[:count]
 
 
-def find_units(network: PyTree) -> Units:
+def find_units(
+    network: PyTree,
+    degree: float = math.nan,
+    x: Float[Array, "samples *features"] | None = None,
+) -> Units:
     """The units of a network: as its method `units` names them, if it has one.
 
-    Else, the entries of a vector are a unit each, and a weight
-    of a matrix or kernel belongs to its row or its column, whichever is smaller.
+    Else, the entries of a vector are a unit each, and a weight of a matrix or kernel
+    belongs to its row or its column, whichever is smaller; where inputs are given,
+    axes that carry the same neurons are told by trial.
+
+    Args:
+        network: The network.
+        degree: Of it; NaN if it has none.
+        x: Inputs, at which a network of this degree shows who belongs together.
 
     Raises:
         ValueError: If `network.units()` does not fit its parameters.
@@ -90,6 +139,9 @@ def find_units(network: PyTree) -> Units:
     leaves = jax.tree_util.tree_leaves_with_path(_tree.parameters(network))
     arrays = [leaf for _, leaf in leaves]
     named = getattr(network, "units", None)
+    pairs = []
+    if degree >= 2 and x is not None and (degree == 2 or len(arrays) == 2):
+        pairs = find_pairs(network, x, degree - 1)
     if callable(named):
         names = _checked(named(), [jax.tree_util.keystr(p) for p, _ in leaves], arrays)
     else:
@@ -98,11 +150,34 @@ def find_units(network: PyTree) -> Units:
             + (None,) * (array.ndim - 2)
             for k, array in enumerate(arrays)
         ]
-    return build_units([array.shape for array in arrays], names)
+    names = [
+        tuple(None if name is None else f"{k} {name}" for name in axes)
+        for k, axes in enumerate(names)
+    ]
+    shapes = [array.shape for array in arrays]
+    if degree == 2:
+        return build_units(shapes, _joined(names, pairs))
+    return build_units(shapes, names, pairs)
 
 
-def build_units(shapes: list[tuple[int, ...]], names: list[AxisNames]) -> Units:
-    """The units of arrays of these shapes, whose axes are named so."""
+def _joined(names: list[AxisNames], pairs: list[tuple[Axis, Axis]]) -> list[AxisNames]:
+    """Names in which both axes of a pair are called the same."""
+    called = {other: names[one.array][one.axis] for one, other in pairs}
+    return [
+        tuple(name and called.get(Axis(k, i), name) for i, name in enumerate(axes))
+        for k, axes in enumerate(names)
+    ]
+
+
+def build_units(
+    shapes: list[tuple[int, ...]],
+    names: list[AxisNames],
+    driven: Iterable[tuple[Axis, Axis]] = (),
+) -> Units:
+    """The units of arrays of these shapes, whose axes are named so.
+
+    Those along the second of two axes are driven by those along the first.
+    """
     first: dict[str, int] = {}
     count = 0
     for shape, axes in zip(shapes, names, strict=True):
@@ -128,7 +203,14 @@ def build_units(shapes: list[tuple[int, ...]], names: list[AxisNames]) -> Units:
         for found in rows
     ]
     candidates = np.concatenate(columns, axis=1)
-    return Units(jnp.asarray(np.where(candidates < 0, count, candidates)), count)
+    beside = np.full(count, count)
+    for one, other in driven:
+        by, name = (names[axis.array][axis.axis] for axis in (one, other))
+        if by is not None and name is not None:
+            size = shapes[one.array][one.axis]
+            beside[first[name] + np.arange(size)] = first[by] + np.arange(size)
+    candidates = np.where(candidates < 0, count, candidates)
+    return Units(jnp.asarray(candidates), jnp.asarray(beside), count)
 
 
 def _checked(names, paths, arrays) -> list[AxisNames]:

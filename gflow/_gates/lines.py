@@ -67,7 +67,7 @@ class Lines:
 
     Attributes:
         groups: The group of each kink.
-        lengths: How long each line is.
+        lengths: How long each line is, array by array.
     """
 
     def __init__(self, trial: Trial, values: list[Array], lines: int):
@@ -78,7 +78,10 @@ class Lines:
         for line in range(lines):
             both = [[_random(value, rng, line) for value in moving] for _ in range(2)]
             self._ends.append(both)
-        self.lengths = [_length(*ends) for ends in self._ends]
+        self.lengths = [
+            [float(np.linalg.norm(b - a)) for a, b in zip(*ends, strict=True)]
+            for ends in self._ends
+        ]
         self.groups = trial.groups
 
     def look(self, line: int, t: float) -> Float[np.ndarray, " kinks"]:
@@ -91,11 +94,6 @@ class Lines:
         """The value at some gates, and the gradient of a random part of it."""
         out, gradient = self._slope(self._still, *self._ends[line], t, gates)
         return np.asarray(out), gradient
-
-
-def _length(first: list[np.ndarray], last: list[np.ndarray]) -> float:
-    pairs = zip(first, last, strict=True)
-    return math.sqrt(sum(float(np.sum((b - a) ** 2)) for a, b in pairs))
 
 
 def _random(value: Array, rng: np.random.Generator, line: int) -> np.ndarray:

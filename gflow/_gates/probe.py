@@ -159,13 +159,16 @@ def _judge(lines: Lines, change: Change) -> Verdict | None:
         change_there = _distance(*there)
         if change_there > max(_noise(value) for value in there):
             influence, rate = change_there, change_there / far
+    # Each array of weights has a size of its own.
     turn = sum(
-        float(np.sum(np.square(np.subtract(a, b))))
-        for a, b in zip(slope_before, slope_after, strict=True)
+        (length * float(np.linalg.norm(np.subtract(a, b)))) ** 2
+        for length, a, b in zip(
+            lines.lengths[line], slope_before, slope_after, strict=True
+        )
     )
     if not np.all(np.isfinite([turn, _noise(before), _noise(after)])):
         return None
-    bends = lines.lengths[line] * np.sqrt(turn) > SMALL * rate
+    bends = np.sqrt(turn) > SMALL * rate
     least = max(SMALL * influence, _noise(before))
     jumps = _distance(before, after) > least
     if bends and not jumps and np.sum(minus != plus) > 1:

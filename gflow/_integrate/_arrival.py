@@ -79,8 +79,8 @@ def scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar:
     """The error of a step in units of the tolerance: unit by unit, and of the whole."""
     units = frame.field.units
     error = frame.point(length, error)
-    before = jnp.exp(-frame.growth * length) * units.norms(frame.start, frame.unit)
-    after, whole = units.norms(there.point, frame.unit), two_norm(there.point)
+    before = jnp.exp(-frame.growth * length) * units.sizes(frame.start, frame.unit)
+    after, whole = units.sizes(there.point, frame.unit), two_norm(there.point)
     size = jnp.maximum(jnp.maximum(before, after), frame.floor)
     against = tolerance.rtol * size + tolerance.atol * whole
     share = jnp.where(against > 0, error / jnp.where(against > 0, against, 1.0), 0.0)

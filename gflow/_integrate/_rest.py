@@ -109,7 +109,8 @@ def _noise(part: dict[str, np.ndarray], right, inverse, rtol: float) -> np.ndarr
     doubt = np.sum(np.abs(inverse) * part["pulled"] * np.abs(right).T, axis=1)
     noise = max(NOISE[0], NOISE[1] * rtol) * doubt + 1e-300
     # Units on their way to rest change the rates by about as much as they are pulled.
-    still = np.where(part["rate"] > 0, 0.0, np.abs(part["force"]))
+    force = np.maximum(np.abs(part["force"]), np.abs(part["motion"]))
+    still = np.where(part["rate"] > 0, 0.0, force)
     return noise + YET * np.sum(np.abs(inverse) * still * np.abs(right).T, axis=1)
 
 
@@ -206,6 +207,7 @@ def _motion(field: Field, carry: Carry, tolerance: Tolerance):
     )
     return {
         "matrix": jax.jacfwd(motion)(relative),
+        "motion": motion(relative),
         "force": (carry.gradient - frame.rate * frame.start) / frame.size,
         "pull": pull / frame.size,
         "pulled": frame.pulled / frame.size,

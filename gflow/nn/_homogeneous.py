@@ -27,6 +27,9 @@ class AbstractHomogeneous(eqx.Module):
             each axis: the name of the layer of units that runs along it, or `None` for
             inputs, outputs and what else has no size of its own. A weight belongs to
             the smaller of the units that it joins, and errors are relative to that.
+            Weights of two arrays are a unit only where the degree is two and each is
+            seen to drive the other; else each array has units of its own, since one
+            may grow beside others that are large.
 
         Example:
             `return (("hidden", None), ("hidden",))` for two layers with arrays of

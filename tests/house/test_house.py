@@ -19,7 +19,7 @@ import pytest
 ROOT = pathlib.Path(gflow.__file__).parent
 # The corridor, in the order of the data: a room imports only from rooms before it.
 ROOMS: tuple[str, ...] = (
-    *("_types", "_text", "_extras", "_compile", "_checks", "_tree", "_gates"),
+    *("_types", "_text", "_code", "_extras", "_compile", "_checks", "_tree", "_gates"),
     *("nn", "data", "clocks"),
     *(
         "_logs",
@@ -34,6 +34,7 @@ ROOMS: tuple[str, ...] = (
     ),
     *("_rows", "_blocks", "_sides"),
     *(
+        "_pairs",
         "_units",
         "_coordinates",
         "_dual_kinds",
