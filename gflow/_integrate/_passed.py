@@ -12,10 +12,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from .. import _log_time
 from .._coordinates import two_norm
@@ -34,10 +33,11 @@ from .._slides import (
 from .._steps import FRACTIONS, QUARTERS
 from .._types import Scalar
 from ._carry import strong
-from ._kept import MISSED, may_be_kept, share_kept
+from ._kept import MISSED, share_kept
 from ._leaving import leaving_of, room_of
-from ._missed import Solved, duals_anew, lack_of
-from ._passages import any_passage, passages
+from ._missed import Solved, duals_anew
+from ._passages import any_passage
+from ._wrong import Found, Loop, looked_at, right_sides, sides_at, with_on
 
 
 ROUNDS = 4
@@ -78,48 +78,6 @@ class Passed(NamedTuple):
     gates: Gates
 
 
-class _Found(NamedTuple):
-    """The kinks on a step.
-
-    Attributes:
-        since: From which fraction on each gate is wrong, inf if it is not,
-        until: and to which.
-        share: Which share of the other gate is right then: less than one on a slide.
-        before: On which side of zero each kink ends at the gates of the start.
-        wrong: Whether its gate is wrong at the end.
-        slides: Whether the flow slides along it from then on.
-    """
-
-    since: Float[Array, "samples kinks"]
-    until: Float[Array, "samples kinks"]
-    share: Float[Array, "samples kinks"]
-    before: Float[Array, "samples kinks"]
-    wrong: Bool[Array, "samples kinks"]
-    slides: Bool[Array, "samples kinks"]
-
-
-class _Loop(NamedTuple):
-    """A step that is solved again and again.
-
-    Attributes:
-        solved: The step.
-        found: The kinks on it.
-        known: What it knew that its gates lack.
-        lack: What they lack.
-        change: The difference, against the sizes of units.
-        worth: Whether the step may be kept, so that it is worth another round.
-        count: Of the rounds.
-    """
-
-    solved: Solved
-    found: _Found
-    known: Float[Array, "9 weights"]
-    lack: Float[Array, "9 weights"]
-    change: Scalar
-    worth: Bool[Array, ""]
-    count: Int[Array, ""]
-
-
 def pass_kinks(
     frame: Frame, length: Scalar, solve: Callable[[Frame], Solved], blank: Solved
 ) -> tuple[Solved, Passed]:
@@ -134,11 +92,12 @@ def pass_kinks(
     gates = frame.field.gates
     no, none = jnp.zeros(gates.on.shape, bool), jnp.zeros(gates.on.shape)
     never = jnp.full(gates.on.shape, jnp.inf)
-    found = _Found(never, never, none + 1, none, no, no)
+    found = Found(never, never, none + 1, none, no, no)
     zero = jnp.zeros((FRACTIONS.size, frame.start.size))
 
     def unfinished(loop):
-        more = loop.worth & (loop.change > MISSED * frame.rtol)
+        more = loop.fresh | (loop.change > MISSED * frame.rtol)
+        more = more & loop.worth
         return (loop.count == 0) | (more & (loop.count < ROUNDS))
 
     def again(loop):
@@ -148,20 +107,23 @@ def pass_kinks(
             solved=solved._replace(gradients=spent),
             known=loop.lack,
             change=jnp.zeros(()),
+            fresh=jnp.asarray(False),
             count=loop.count + 1,
         )
         nodes = solved.coordinates[QUARTERS]
         points = jax.vmap(frame.point)(length * _log_time.NODES, nodes)
-        right = _right(frame, loop.found, points)
+        right = right_sides(frame, loop.found, points)
         some = (loop.count > 0) | any_passage(right)
         return jax.lax.cond(
             some & jnp.all(jnp.isfinite(solved.error)),
-            lambda: strong(_looked(frame, length, looked, points, right)),
+            lambda: strong(looked_at(frame, length, looked, points, right)),
             lambda: strong(looked),
         )
 
-    good = jnp.asarray(True)
-    start = _Loop(blank, found, zero, zero, jnp.zeros(()), good, jnp.asarray(0))
+    start = Loop(
+        blank, found, zero, zero, change=jnp.zeros(()), worth=jnp.asarray(True),
+        fresh=jnp.asarray(False), count=jnp.asarray(0),
+    )  # fmt: skip
     loop = jax.lax.while_loop(unfinished, again, strong(start))
     solved, fine = loop.solved, jnp.all(jnp.isfinite(loop.solved.error))
     end = frame.point(length, solved.coordinates[-1])
@@ -196,63 +158,7 @@ def _lacking(frame: Frame, length, lack) -> Frame:
     return dataclasses.replace(frame, lack=Lack(length * FRACTIONS, lack))
 
 
-def _sides(on, found: _Found, fractions) -> Bool[Array, "times samples kinks"]:
-    """The gates at fractions of a step."""
-    fractions = fractions[:, None, None]
-    wrong = (fractions >= found.since[None]) & (fractions < found.until[None])
-    wrong = wrong & ((fractions < 1) | found.wrong[None])
-    return on[None] ^ wrong
-
-
-def _right(frame: Frame, found: _Found, points) -> Float[Array, "5 samples kinks"]:
-    """How far each kink is on the side of its gate, at the quarters."""
-    field, on = frame.field, frame.field.gates.on
-    sides = _sides(on, found, _log_time.NODES)
-
-    def at(given):
-        return kink_values(with_gates(field, _with(field.gates, given[0])), given[1])
-
-    values = jax.lax.map(at, (sides, points))
-    return jnp.where(slid(field)[None], 1.0, jnp.where(on[None], values, -values))
-
-
-def _looked(frame: Frame, length, loop: _Loop, points, right) -> _Loop:
-    """What is found on a step that has been solved, and what it lacks."""
-    field, old, first = frame.field, loop.found, loop.count == 1
-    terms = jax.lax.map(lambda point: term_sizes(field, point), points)
-    # In units of their terms: those of a unit that grows grow with it.
-    right = right / jnp.where(terms > 0, terms, jnp.inf) + ROUNDED
-    since, until = passages(right)
-    # Kinks that both sides lead to are slid along: by the share that ends at u = 0.
-    back = ~first & old.wrong & (right[-1] > 2 * ROUNDED) & field.euclidean
-    slides = old.slides | back
-    apart = old.before - right[-1]
-    share = old.share * old.before / jnp.where(apart != 0, apart, 1.0)
-    share = jnp.where(slides & (apart != 0), jnp.clip(share, 0.0, 1.0), old.share)
-    wrong = jnp.where(slides, old.wrong, right[-1] < 0)
-    # At first: later the quartic through the quarters no longer follows the kinks.
-    known = jnp.isfinite(old.since)
-    since = jnp.where(first | wrong, since, jnp.inf)
-    new = _Found(
-        since=jnp.where(known, old.since, since),
-        until=jnp.where(wrong, jnp.inf, jnp.where(known, old.until, until)),
-        share=share,
-        before=jnp.where(first, right[-1], old.before),
-        wrong=wrong,
-        slides=slides,
-    )
-    fractions = FRACTIONS[:, None, None]
-    spent = jnp.clip(fractions, new.since[None], new.until[None])
-    spent = jnp.diff(jnp.where(jnp.isfinite(new.since)[None], spent, 0.0), axis=0)
-    lack = lack_of(frame, length, loop.solved, spent * share[None])
-    moved = frame.weight[None] * (lack - loop.known)
-    change = jnp.max(jnp.sqrt(jnp.sum(moved**2, axis=1)))
-    return loop._replace(
-        found=new, lack=lack, change=change, worth=may_be_kept(frame, lack)
-    )
-
-
-def _made_good(frame: Frame, length, loop: _Loop, room) -> Passed:
+def _made_good(frame: Frame, length, loop: Loop, room) -> Passed:
     """The step with what its wrong gates have missed, and gates to go on with."""
     field, same, found = frame.field, frame.field.gates, loop.found
     on, solved = same.on, loop.solved
@@ -260,12 +166,13 @@ def _made_good(frame: Frame, length, loop: _Loop, room) -> Passed:
     nodes = coordinates[QUARTERS]
     points = jax.vmap(frame.point)(length * _log_time.NODES, nodes)
     leaving = leaving_of(frame, length, points, solved.duals, room)
-    sides = _sides(on, found, FRACTIONS)
+    sides = sides_at(on, found, FRACTIONS)
     gone = marked(on, same.slides, leaving.left)
     opened = marked(on, same.slides, leaving.left & leaving.above)
-    end, there = points[-1], with_gates(field, _with(same, sides[-1]))
+    end, there = points[-1], with_gates(field, with_on(same, sides[-1]))
     off = wrong_gates(there, end) & field.euclidean
-    unclear = jnp.any(found.slides | gone | off)
+    bent = _bent(field, there, end)
+    unclear = jnp.any(found.slides | gone | off | bent)
 
     def guessed():
         settling = settled(
@@ -276,7 +183,7 @@ def _made_good(frame: Frame, length, loop: _Loop, room) -> Passed:
         return settling.gates, settling.point, settling.right
 
     def crossed():
-        return _with(same, sides[-1]), end, jnp.asarray(True)
+        return with_on(same, sides[-1]), end, jnp.asarray(True)
 
     gates, onto, fine = jax.lax.cond(unclear, guessed, crossed)
     gates = jax.tree.map(lambda a, b: jnp.where(fine, a, b), gates, same)
@@ -285,6 +192,7 @@ def _made_good(frame: Frame, length, loop: _Loop, room) -> Passed:
     moved = two_norm(frame.weight * (onto - coordinates[-1]))
     coordinates = coordinates.at[-1].set(jnp.where(fine, onto, coordinates[-1]))
     missed = jnp.maximum(loop.change, moved * MISSED / ONTO)
+    missed = jnp.where(loop.fresh, jnp.inf, missed)
     share, first = share_kept(frame, loop.lack, missed, found.since, leaving, fine)
     stuck = (share < SHORT) & (first < EARLY)
     early = marked(on, same.slides, leaving.since < EARLY) | (found.since < EARLY)
@@ -296,5 +204,18 @@ def _made_good(frame: Frame, length, loop: _Loop, room) -> Passed:
     return Passed(some, share, stuck, asked, coordinates, duals, on, gates)
 
 
-def _with(gates: Gates, on) -> Gates:
-    return eqx.tree_at(lambda g: g.on, gates, on)
+def _bent(field, there, point) -> Bool[Array, "samples kinks"]:
+    """The kinks slid along whose functions are others at the new gates.
+
+    Behind kinks of another layer, or of a maximum over many, they are.
+    """
+    slides, turns = slid(field), jnp.any(there.gates.on != field.gates.on)
+    if field.straight:
+        return jnp.zeros_like(slides)
+
+    def compared():
+        change = kink_values(there, point) - kink_values(field, point)
+        return slides & (jnp.abs(change) > ROUNDED * term_sizes(there, point))
+
+    some = turns & jnp.any(slides) & field.euclidean
+    return jax.lax.cond(some, compared, lambda: jnp.zeros_like(slides))

@@ -40,7 +40,7 @@ NETWORKS = {
     "neurons": (lambda key: gflow.nn.MLP(8, (9,), key=key), 9),
     "columns": (columns, 10),
     "pairs": (pairs, 1),
-    "filters": (lambda key: gflow.nn.ConvNet((2, 4), (4,), key=key), 4),
+    "maxima of filters": (lambda key: gflow.nn.ConvNet((2, 4), (4,), key=key), 1),
     "of Equinox": (lambda key: eqx.nn.MLP(8, "scalar", 7, 1, key=key), 7),
     "deep": (lambda key: gflow.nn.MLP(8, (5, 4), key=key), 1),
 }
