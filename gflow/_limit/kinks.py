@@ -8,7 +8,8 @@ $$L m \theta = (J^\top q)_{s=0} + \sum_k s_k c_k \nabla u_k, \quad 0 \leq s_k \l
 If $0 < s_k < 1$ and $c_k < 0$, a deviation that leaves kink $k$ lowers
 $\langle q, z \rangle$ at first order, and decays. On any other kink with $u_k = 0$, as
 all those of a unit that is zero, nothing is known of deviations that leave it: the
-derivatives that a flow sees are those of one side.
+derivatives that a flow sees are those of one side. Nor are second derivatives known
+where a squared ReLU is at zero.
 """
 
 from typing import NamedTuple
@@ -32,8 +33,15 @@ from .._slides import (
 ON_KINK = 1e-9
 """A kink function is zero where it is below this share of its gradient."""
 
+BENT, ASIDE = 1e-3, 1e-7
+"""Second derivatives do not jump that change by less than this share so far aside."""
+
+FAINT = 1e-3
+"""Those of a unit are at least this share of those of the whole: below is rounding."""
+
 LOOKS = 4
-"""Changes at random that tell how large the gradients of kink functions are."""
+"""Changes at random that tell how large the gradients of kink functions are, and
+whether second derivatives jump."""
 
 
 class Crossings(NamedTuple):
@@ -48,6 +56,7 @@ class Crossings(NamedTuple):
         open: How many kinks that are slid along do not repel deviations at first order.
         units: How many kinks of a sample are at zero for some sample, and not slid
             along: units that deviations can switch on.
+        bends: How many active margins have second derivatives that jump there.
         leaves: Whether some deviation that grows crosses none of these.
     """
 
@@ -58,10 +67,11 @@ class Crossings(NamedTuple):
     outside: int
     open: int
     units: int
+    bends: int
     leaves: bool
 
 
-NONE = Crossings(np.zeros(0, int), np.zeros(0), 0.0, 0, 0, 0, 0, True)
+NONE = Crossings(np.zeros(0, int), np.zeros(0), 0.0, 0, 0, 0, 0, 0, True)
 
 
 def crossings(
@@ -82,8 +92,9 @@ def crossings(
         growing: Deviations that grow at these gates.
         degree: The degree of homogeneity.
     """
+    bends = int(np.sum(_bends(field, jnp.asarray(theta), jnp.asarray(active))))
     if field.kinks.count == 0:
-        return NONE
+        return NONE._replace(bends=bends)
     total = np.sum(multipliers)
     dual = multipliers / (total if total > 0 else 1.0)
     wrong, zero = map(np.array, _wrong_or_zero(field, jnp.asarray(theta)))
@@ -109,6 +120,7 @@ def crossings(
         outside=int(np.sum(~inside & ~faint)),
         open=int(np.sum(inside & ~repels & ~faint)),
         units=int(np.sum(np.any(zero, axis=0))),
+        bends=bends,
         leaves=any(not crosses(field, theta, way, zero) for way in growing),
     )
 
@@ -132,6 +144,37 @@ def any_wrong(field: Field, theta: Float64[np.ndarray, " weights"]) -> bool:
     if field.kinks.count == 0:
         return False
     return bool(_wrong_or_zero(field, jnp.asarray(theta))[0].any())
+
+
+@eqx.filter_jit
+def _bends(field, theta, active):
+    """Which margins have second derivatives that are others on another side."""
+    chances = np.random.default_rng(0).normal(size=(LOOKS, theta.size))
+    chances = ASIDE * chances / np.linalg.norm(chances, axis=1, keepdims=True)
+    samples, rivals = jnp.divmod(active, field.flow.rivals)
+    unit, _ = field.units.assign(theta)
+
+    def norms(vector):
+        return field.units.norms(vector, unit)
+
+    def one(given):
+        sample, rival = given
+        on, x, y = (a[sample] for a in (field.gates.on, field.flow.x, field.flow.y))
+
+        def slope(point):
+            return jax.grad(lambda p: field.sample(p, on, x, y)[0][rival])(point)
+
+        here = slope(theta)
+        after, before = (
+            jax.lax.map(lambda way: (slope(theta + side * way) - here) / side, chances)
+            for side in (1.0, -1.0)
+        )
+        # Unit by unit: of a small one among many nothing is seen in the whole.
+        whole = jnp.linalg.norm(after, axis=1) + ASIDE * jnp.linalg.norm(here)
+        change, size = jax.vmap(norms)(after - before), jax.vmap(norms)(after)
+        return ~jnp.all(change <= BENT * (size + FAINT * whole[:, None]))
+
+    return jax.lax.map(one, (samples, rivals))
 
 
 @eqx.filter_jit

@@ -32,6 +32,10 @@ BEHIND = (
     "certificate for this yet. The margin is that at the end of the curve."
 )
 UNKNOWN = "{}: whether one grows is not known. The margin is that at the end."
+UNFITTED = (
+    "The stationary direction that Newton's method finds from the end does not fit the "
+    "samples: the flow goes elsewhere. The margin is that at the end of the curve."
+)
 STOPPED = "Stopped early, by Ctrl-C: nothing is shown. The margin is that at the end."
 CUT = (
     "The gates of the curve are those of its last step, and it ends before: ask "
@@ -66,8 +70,10 @@ def limit(
 
     A flow that slides along kinks, as of ReLUs, meets these conditions with generalized
     gradients: on the kinks, and with multipliers in [0, 1] for the gates. These are
-    found if the kinks are in one layer. Units that are zero, or at a kink that is not
-    slid along, could be switched on: then the verdict is to first order only.
+    found if none of the kinks lies behind another, of a layer before or of a maximum
+    over many. Units that are zero, or at a kink that is not slid along, could be
+    switched on, and so could those of squared ReLUs at zero: then the verdict is to
+    first order only.
 
     With many weights this takes minutes, and a line on standard error says how far it
     is. Ctrl-C ends it, and so do rates that are not found: the verdict is "not shown"
@@ -233,6 +239,8 @@ def judged(
     start = np.asarray(within.narrow(end.theta))
     view = analysis(model, start, end.weights, root, degree, reach, max_steps)
     found = residuals(model, view.theta, view.multipliers, degree)
+    if not found.margin > 0:
+        return undecided(curve, Verdict.NOT_YET, UNFITTED)
     point, growing = np.asarray(within.wide(found.theta)), within.wide(view.vectors.T)
     direction = end.field.network(jnp.asarray(point))
     carrying = np.union1d(found.active, np.flatnonzero(found.multipliers > 0))

@@ -45,16 +45,17 @@ def judge(
     mistaken = wrong_sides(kinks)
     if mistaken:
         return Verdict.NOT_YET, [here, mistaken]
-    if worst <= tolerance and view.unstable and view.leaves and kinks.leaves:
+    grows = view.unstable and not kinks.bends  # else by derivatives of one side
+    if worst <= tolerance and grows and view.leaves and kinks.leaves:
         return Verdict.SADDLE, [here, leaving(view)]
-    objection = objection_to(view, found, end, worst, tolerance)
+    objection = objection_to(view, found, end, worst, tolerance, bool(grows))
     turns = wandering(drift, reach)
     if objection:
         return Verdict.NOT_YET, [here, objection, *turns]
     if view.neutral and turns:  # the flow may be moving along flat directions
         return Verdict.NOT_YET, [here, *turns]
-    if kinks.units or kinks.open:
-        return Verdict.FIRST_ORDER, [here, *unknown(kinks)]
+    if kinks.units or kinks.open or kinks.bends:
+        return Verdict.FIRST_ORDER, [here, *unknown(kinks, view.unstable)]
     return Verdict.LOCAL_MAXIMUM, [here, *sliding(kinks), *staying(view)]
 
 
@@ -86,9 +87,11 @@ def sliding(kinks: Crossings) -> list[str]:
     return [words]
 
 
-def unknown(kinks: Crossings) -> list[str]:
+def unknown(kinks: Crossings, unstable: int) -> list[str]:
     """Which deviations are not shown to decay."""
-    reasons = ["All deviations that keep to the sides of the kinks decay, or are flat."]
+    decay = "All deviations that keep to the sides of the kinks decay, or are flat."
+    grow = f"Deviations grow along {unstable} directions, by derivatives of one side."
+    reasons = [grow if unstable else decay]
     if kinks.units:
         those = "unit is" if kinks.units == 1 else "units are"
         off = (
@@ -96,6 +99,13 @@ def unknown(kinks: Crossings) -> list[str]:
             "what is off are not shown to decay, and may raise the margin."
         )
         reasons.append(off)
+    if kinks.bends:
+        bend = (
+            f"{kinks.bends} active margins have second derivatives that jump there, as "
+            "at the zero of a squared ReLU: deviations beyond are not shown to decay, "
+            "and may raise the margin."
+        )
+        reasons.append(bend)
     if kinks.open:
         edge = (
             f"Of {len(kinks.slides)} multipliers of kinks that are slid along "
@@ -106,16 +116,16 @@ def unknown(kinks: Crossings) -> list[str]:
     return reasons
 
 
-def objection_to(view, found, end, worst, tolerance) -> str:
+def objection_to(view, found, end, worst, tolerance, grows: bool) -> str:
     """Why a stationary direction is no certified limit; empty if it is one."""
     if not worst <= tolerance:
         return f"That is above `tolerance` = {tolerance:.1e}."
-    if view.unstable and view.leaves:
+    if grows and view.leaves:
         return (
             "Deviations grow along directions that cross kinks, where other gates "
             "hold: the second order decides nothing."
         )
-    if view.unstable:
+    if grows:
         return (
             "Deviations grow along directions in which margins that are active and "
             "carry no multiplier stand in the way: the second order decides nothing."
