@@ -63,10 +63,12 @@ def follow(
         curve = solve(
             flow, network, until=until, progress=False, throw=False, **options
         )
-        values = {
-            name: np.asarray(value, dtype=float)
-            for name, value in record(curve).items()
-        }
+        found = record(curve)
+        if not isinstance(found, Mapping):
+            raise ValueError(
+                f"`record` must return a dictionary of numbers, but returned {found!r}."
+            )
+        values = {name: np.asarray(found[name], dtype=float) for name in found}
         result = curve.result.name
     except Exception as error:
         message = f"{type(error).__name__}: {error}"

@@ -58,7 +58,8 @@ def sweep(
             shut down. Functions must be such as it can send. By default threads of this
             process, one a core.
         path: A netCDF file to keep the results in. If it exists, what it holds is not
-            computed anew.
+            computed anew; it must be of the same axes, options and functions, as far as
+            their code tells.
         retry: Whether members that failed before are tried again.
         progress: Show a line on standard error if it is a terminal.
         options: More arguments of `solve`, such as `rtol` and `max_steps`.
@@ -80,7 +81,9 @@ def sweep(
     """
     _check(make, over, until, record, executor, options)
     require_concrete(list(over.values()), "gflow.sweep")
-    store = _extras.netcdf().SweepStore(over, until, options, path)
+    functions = {"make": make, "record": record, "event": until.event}
+    functions = {name: f for name, f in functions.items() if f is not None}
+    store = _extras.netcdf().SweepStore(over, until, options, functions, path)
     members = list(itertools.product(*(range(len(axis)) for axis in over.values())))
     again = ("", FAILED) if retry else ("",)
     todo = [member for member in members if store.result(member) in again]
@@ -187,16 +190,22 @@ def _check(make, over, until, record, executor, options) -> None:
     if not isinstance(until, Until):
         raise ValueError(f"`until` must be a `gflow.Until`, but is {until!r}.")
     for name, axis in over.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(
+                "`over` must name its axes as `make` names its arguments, but has "
+                f"{name!r}."
+            )
         if name in RESERVED:
             raise ValueError(
                 f"`over` must not name an axis {name!r}: the results have a variable "
                 "of that name."
             )
-        sized = isinstance(axis, Sequence | np.ndarray) and not isinstance(axis, str)
-        if not sized or len(axis) == 0:
+        listed = isinstance(axis, Sequence) and not isinstance(axis, str)
+        listed = listed or (isinstance(axis, np.ndarray) and axis.ndim == 1)
+        if not listed or len(axis) == 0:
             raise ValueError(
                 f"`over[{name!r}]` must be a list of values, at least one, but is "
-                f"{axis!r}."
+                f"{axis!r}. Of an array, pass `list(axis)`."
             )
     if executor is not None and not isinstance(executor, cf.Executor):
         raise ValueError(

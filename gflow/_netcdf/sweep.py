@@ -1,7 +1,7 @@
 """The results of a sweep: a dataset, and a file that is complete at any time."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import equinox as eqx
 import numpy as np
 import xarray as xr
 
+from .._code import fingerprint
 from .._described import VERSION
 from .._member import FAILED, Outcome
 from .._until import Until
@@ -32,6 +33,7 @@ class SweepStore:
         over: Mapping[str, Sequence[Any]],
         until: Until,
         options: Mapping[str, Any],
+        functions: Mapping[str, Callable[..., Any]],
         path: str | Path | None,
     ):
         self.path = None if path is None else Path(path)
@@ -51,6 +53,7 @@ class SweepStore:
                 "source": f"gflow {VERSION}",
                 "axes": json.dumps(axes),
                 "asked": json.dumps(asked, sort_keys=True),
+                **{f"code of {n}": fingerprint(f) for n, f in functions.items()},
             },
         )
         if self.path is not None and not self.path.parent.is_dir():
@@ -76,6 +79,15 @@ class SweepStore:
                 raise ValueError(
                     f"`path` must be a new file or that of this sweep, but {path} is "
                     f"one of {name} {other}, and this has {mine}."
+                )
+        for name, mine in self.dataset.attrs.items():
+            other = str(stored.attrs.get(name, ""))
+            same_python = other.split(" ")[0] == mine.split(" ")[0]
+            if name.startswith("code of ") and same_python and mine != other:
+                raise ValueError(
+                    f"`path` must be a new file or that of this sweep, but {path} was "
+                    f"written with another `{name.removeprefix('code of ')}`: its code "
+                    "has changed. Use a new file."
                 )
         for name, fill in KINDS.items():
             if fill == "":  # of any length

@@ -1,9 +1,12 @@
 """Many flows: in threads, in processes, over a cluster; stopped, broken, and again."""
 
 import concurrent.futures as cf
+import functools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from gflow._code import fingerprint
 
 
 END = gflow.Until(log_t=3.0)
@@ -102,6 +106,10 @@ def test_a_file_of_another_sweep_is_refused(tmp_path):
         sweep(over={"seed": [1, 2]}, path=path)
     with pytest.raises(ValueError, match="asked"):
         sweep(path=path, rtol=1e-4)
+    with pytest.raises(ValueError, match="another `record`: its code has changed"):
+        sweep(path=path, record=margins)
+    with pytest.raises(ValueError, match="another `make`"):
+        sweep(lambda seed: made(seed, scale=2.0), path=path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match="damaged"):
         sweep(path=path)
@@ -126,6 +134,8 @@ def test_what_members_record_has_one_shape():
         ({"rtoll": 1e-3}, "`rtoll` must be an option of"),
         ({"over": {"sead": [1]}}, "`make` must take the axes sead by name"),
         ({"over": {"result": [1]}}, "must not name an axis 'result'"),
+        ({"over": {"a/b": [1]}}, "`over` must name its axes as `make` names"),
+        ({"over": {"seed": np.ones((2, 2))}}, "must be a list of values"),
         ({"path": "/no/such/directory/x.nc"}, "must lie in a directory"),
     ],
 )
@@ -134,6 +144,79 @@ def test_bad_input_is_refused(options, match):
         gflow.sweep(made, {"seed": SEEDS}, until=3.0)
     with pytest.raises(ValueError, match=match):
         sweep(**options)
+
+
+def level(height):
+    return lambda point: point.log_radius - height
+
+
+def test_functions_of_one_name_are_told_apart_by_their_code():
+    def scaled(by):
+        def make(seed):
+            return made(seed, scale=by)
+
+        return make
+
+    def again(by):
+        # A comment changes nothing.
+        def make(seed):
+            return made(seed, scale=by)
+
+        return make
+
+    assert fingerprint(scaled(2.0)) == fingerprint(scaled(2.0))
+    assert fingerprint(scaled(2.0)).split()[1] == fingerprint(again(2.0)).split()[1]
+    assert fingerprint(scaled(2.0)) != fingerprint(scaled(3.0))
+    assert fingerprint(level(0.5)) != fingerprint(level(0.9))
+    assert fingerprint(lambda p: p.log_t) != fingerprint(lambda p: p.log_loss)
+    parts = (functools.partial(made, scale=s) for s in (1.0, 1.0, 2.0))
+    first, same, other = map(fingerprint, parts)
+    assert first == same != other
+    objects = (Caller(1.0), Caller(1.0), Caller(2.0), Other(1.0))
+    first, same, *others = map(fingerprint, objects)
+    assert first == same
+    assert first not in others
+    methods = (Caller(s).__call__ for s in (1.0, 1.0, 2.0))
+    first, same, other = map(fingerprint, methods)
+    assert first == same != other
+
+
+def test_fingerprints_do_not_depend_on_the_process():
+    code = (
+        "from gflow._code import fingerprint\n"
+        "def make(name):\n"
+        "    'A docstring.'\n"
+        "    return name in {'relu', 'gelu', 'silu'}\n"
+        "print(fingerprint(make))"
+    )
+    found = set()
+    for seed in "123":
+        env = os.environ | {"PYTHONHASHSEED": seed}
+        run = [sys.executable, "-c", code.replace("docstring", "docstring" * int(seed))]
+        found.add(subprocess.check_output(run, env=env))
+    assert len(found) == 1
+
+
+class Caller:
+    """A function that is an object."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, seed):
+        return made(seed, self.scale)
+
+
+class Other(Caller):
+    """Another one."""
+
+    def __call__(self, seed):
+        return made(seed + 1, self.scale)
+
+
+def test_a_record_of_nothing_says_so():
+    found = sweep(record=lambda curve: None)
+    assert "`record` must return a dictionary" in str(found.message.values[0])
 
 
 @pytest.mark.usefixtures("heard")
