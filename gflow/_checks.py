@@ -41,7 +41,12 @@ def require_concrete(arguments: PyTree, name: str) -> None:
 
 def checked_array(value: ArrayLike, name: str) -> Float64[np.ndarray, "*shape"]:
     """An argument as a finite float64 array, or an error that names it."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be an array of numbers, but NumPy makes none of it: {error}"
+        ) from error
     if array.dtype.kind not in "fiub":
         raise ValueError(f"`{name}` must hold real numbers, but has {array.dtype}.")
     if array.dtype.kind == "f" and array.dtype.itemsize < 8:

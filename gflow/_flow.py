@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num, PyTree
 
-from ._checks import checked_array, require_x64
+from ._checks import checked_array, require_concrete, require_x64
 from ._devices import devices_of
 from ._labels import checked_labels
 from ._logs import log_mean_exp
@@ -222,6 +222,7 @@ def _checked(
             f"{loss!r}. (A class? Call it to make an instance.)"
         )
     require_x64()
+    require_concrete((x, y), "A flow")
     spread = devices_of(x)
     x, y = checked_array(x, "x"), checked_array(y, "y")
     if x.ndim < 2 or x.shape[0] == 0:

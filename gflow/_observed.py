@@ -36,11 +36,17 @@ def observed(field: Field, samples: Sample, fn: Callable) -> Observables:
 def sides(field: Field, samples: Sample, event: Callable) -> np.ndarray:
     """The sign of a function at the points of some samples."""
     values = np.asarray(_along(field, samples, event))
-    if values.shape != (len(samples.tau),) or not np.all(np.isfinite(values)):
-        shown = values.shape[1:] if values.ndim > 1 else values[~np.isfinite(values)]
+    if values.dtype.kind not in "fiu" or values.shape != (len(samples.tau),):
         raise ValueError(
-            "`until.event` must return one finite number, but returned "
-            f"{'shape ' if values.ndim > 1 else ''}{shown}."
+            "`until.event` must return one number, whose sign changes where the solve "
+            f"is to stop, but returned {values.dtype} of shape {values.shape[1:]}."
+        )
+    if not np.all(np.isfinite(values)):
+        log_t = np.asarray(samples.log_t)[~np.isfinite(values)]
+        raise ValueError(
+            "`until.event` must return a finite number at each point, but returned "
+            f"{values[~np.isfinite(values)][:3].tolist()} at log t = "
+            f"{log_t[:3].tolist()}. (At the start log t is -inf.)"
         )
     return np.sign(values)
 

@@ -157,6 +157,11 @@ class Trajectory(AbstractCurve):
         name, asked = ("log_t", log_t) if tau is None else ("tau", tau)
         axis = np.asarray(getattr(self, name))
         times = np.atleast_1d(np.asarray(asked, dtype=float))
+        if times.ndim > 1:
+            raise ValueError(
+                f"`{name}` must be a number or a vector of times, but has shape "
+                f"{times.shape}."
+            )
         outside = ~((times >= axis[0]) & (times <= axis[-1]))
         if np.any(outside):
             raise ValueError(

@@ -112,11 +112,11 @@ class SaveAt:
         if given == 0:
             return
         times = self.times
-        finite = times.ndim == 1 and bool(np.all(np.isfinite(times)))
+        finite = times.ndim == 1 and times.size > 0 and bool(np.all(np.isfinite(times)))
         if not finite or not np.all(np.diff(times) > 0):
             raise ValueError(
                 f"`SaveAt.{self.name}` must be a vector of increasing times, but is "
-                f"{times}."
+                f"{times.tolist()}."
             )
 
     @property

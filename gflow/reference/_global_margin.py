@@ -90,6 +90,18 @@ def global_margin(
     points, labels = checked_points(x, y)
     if max_rounds < 1:
         raise ValueError(f"`max_rounds` must be at least 1, but is {max_rounds}.")
+    some = np.any(points != 0, axis=1)
+    if not np.all(some):
+        raise ValueError(
+            "`x` must hold no point at the origin, where every network without biases "
+            f"is zero, but row {np.argmin(some)} is one. Remove it."
+        )
+    rays, opposed = unit_rows(points), labels[:, None] * labels < 0
+    if np.any(opposed & (rays @ rays.T > 1 - ALIKE)):
+        raise ValueError(
+            "`y` must not give both labels to one point, or to two on one ray from the "
+            "origin: no network without biases fits them. Remove one of each pair."
+        )
     random = np.random.default_rng(seed)
     fresh = unit_rows(random.normal(size=(starts, points.shape[1])))
     chosen = fresh if directions is None else checked_rows(directions, points)

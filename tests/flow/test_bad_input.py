@@ -172,6 +172,26 @@ def test_options(options, message):
         gflow.solve(*problem("relu2"), **options)
 
 
+@pytest.mark.parametrize("times", [[], [[1.0, 2.0]], [2.0, 1.0], [0.0, np.nan]])
+def test_times_to_save_at(times):
+    with pytest.raises(ValueError, match=r"`SaveAt\.log_t` must be a vector"):
+        gflow.SaveAt(log_t=times)
+
+
+def test_a_flow_is_made_outside_of_jit():
+    def made(x):
+        return gflow.GradientFlow(gflow.Logistic(), x, Y).x
+
+    for transform in (jax.jit, jax.vmap):
+        with pytest.raises(TypeError, match="works on the host"):
+            transform(made)(X)
+
+
+def test_ragged_inputs():
+    with pytest.raises(ValueError, match="`x` must be an array of numbers"):
+        gflow.GradientFlow(gflow.Logistic(), [[1.0], [2.0, 3.0], [1.0]], Y)
+
+
 def test_a_flow_is_not_a_loss():
     flow: Any = gflow.Logistic()
     with pytest.raises(ValueError, match=r"`flow` must be a `gflow\.GradientFlow`"):

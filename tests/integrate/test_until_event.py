@@ -90,10 +90,18 @@ def test_an_event_on_kinks():
 
 
 def test_events_that_are_no_numbers_are_refused():
-    with pytest.raises(ValueError, match=r"until\.event` must return one finite"):
-        until("cubic", lambda point: point.margins)
-    with pytest.raises(ValueError, match=r"until\.event` must return one finite"):
-        until("cubic", lambda point: point.log_t * jnp.nan)
+    for wrong in (
+        lambda point: point.margins,
+        lambda point: point.margins[0] > 0,
+        lambda point: None,
+        lambda point: "a",
+    ):
+        with pytest.raises(ValueError, match=r"until\.event` must return one number"):
+            until("cubic", wrong)
+    with pytest.raises(ValueError, match=r"must return a finite number .* nan"):
+        until("cubic", lambda point: point.log_radius * jnp.nan)
+    with pytest.raises(ValueError, match="At the start log t is -inf"):
+        until("cubic", lambda point: point.log_t - 1.0)
     with pytest.raises(ValueError, match="must be a function"):
         gflow.Until(event=3.0)
 

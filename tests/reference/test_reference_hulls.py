@@ -219,5 +219,8 @@ def test_the_global_margin_lies_between_its_dictionary_and_its_bound():
 def test_a_dictionary_that_cannot_fit_is_refused():
     with pytest.raises(ValueError, match="`directions` must have shape"):
         global_margin(*data.parity(2), directions=np.ones((3, 5)))
-    with pytest.raises(ValueError, match="`directions` must hold neurons that fit"):
-        global_margin([[1.0, 0.0], [2.0, 0.0]], [1, -1])
+    for again in ([1.0, 2.0], [3.0, 6.0]):  # on one ray
+        with pytest.raises(ValueError, match="`y` must not give both labels"):
+            global_margin([[1.0, 2.0], [0.5, 0.0], again], [1, 1, -1])
+    with pytest.raises(ValueError, match="no point at the origin"):
+        global_margin([[1.0, 2.0], [0.0, 0.0]], [1, -1])
