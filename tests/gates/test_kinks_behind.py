@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import but_slow
 
 
 class Max(eqx.Module):
@@ -55,7 +56,7 @@ def falling(t):
     raise AssertionError
 
 
-@pytest.mark.parametrize("way", range(len(WAYS)))
+@pytest.mark.parametrize("way", but_slow(range(len(WAYS)), 1, 2, 3))
 def test_three_that_tie_fall_together(way):
     x, y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1.0, -1.0])
     flow = gflow.GradientFlow(gflow.Exponential(), x, y)
@@ -92,8 +93,10 @@ def three_layers(random):
     return gflow.nn.MLP.from_weights(weights)
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("kind", [maxout(3), maxout(4), three_layers])
+@pytest.mark.parametrize("seed", but_slow(range(6), 2, 3, 4, 5))
+@pytest.mark.parametrize(
+    "kind", [maxout(3), pytest.param(maxout(4), marks=pytest.mark.slow), three_layers]
+)
 def test_losses_are_those_of_the_networks_themselves(kind, seed):
     """A gate that is wrong without a word shows in them."""
     random = np.random.default_rng(seed)
