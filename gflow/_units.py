@@ -146,9 +146,8 @@ def find_units(
         names = _checked(named(), [jax.tree_util.keystr(p) for p, _ in leaves], arrays)
     else:
         names = [
-            tuple(f"{k}:{axis}" for axis in range(min(array.ndim, 2)))
-            + (None,) * (array.ndim - 2)
-            for k, array in enumerate(arrays)
+            tuple(map(str, range(min(array.ndim, 2)))) + (None,) * (array.ndim - 2)
+            for array in arrays
         ]
     names = [
         tuple(None if name is None else f"{k} {name}" for name in axes)

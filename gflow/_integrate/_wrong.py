@@ -135,4 +135,5 @@ def looked_at(frame: Frame, length, loop: Loop, points, right) -> Loop:
 
 
 def with_on(gates: Gates, on) -> Gates:
+    """The same gates, but for which of them are on."""
     return eqx.tree_at(lambda g: g.on, gates, on)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
-from gflow import _pairs, _units
+from gflow import _framing, _pairs, _units
 from jax.flatten_util import ravel_pytree
 
 
@@ -118,7 +118,11 @@ def drawn(*shapes):
     return [jnp.asarray(RANDOM.normal(size=shape)) for shape in shapes]
 
 
-def test_pairs_are_found_where_they_are_products_of_two():
+@pytest.mark.parametrize("exact", [1e-12, 1e-9, 1e-6])
+@pytest.mark.parametrize("draws", [2, 3, 6])
+def test_pairs_are_found_where_they_are_products_of_two(exact, draws, monkeypatch):
+    monkeypatch.setattr(_pairs, "EXACT", exact)
+    monkeypatch.setattr(_pairs, "DRAWS", draws)
     w, a, b = drawn((4, 3), 4, 4)
     assert _pairs.find_pairs(Relu(w, a), X) == [((0, 0), (1, 0))]
     assert _pairs.find_pairs(Product(drawn(3, 3)), X) == [((0, 0), (1, 0))]
@@ -187,12 +191,17 @@ class Linear(eqx.Module):
         return self.w @ x
 
 
-@pytest.mark.parametrize("loss", [gflow.Logistic(), gflow.Exponential()])
-def test_balanced_pulls_are_known_to_rounding(loss):
+@pytest.mark.parametrize(
+    ("loss", "rounded"),
+    [(gflow.Logistic(), 0.03), (gflow.Logistic(), 0.3), (gflow.Exponential(), 0.1)],
+)
+def test_balanced_pulls_are_known_to_rounding(loss, rounded, monkeypatch):
     r"""Two samples contradict each other: what they hold falls to rounding, and stays.
 
     Beside it $\dot u = \ell(u) / 3$, for large $u$ in closed form.
     """
+    monkeypatch.setattr(_framing, "ROUNDED", rounded)
+    jax.clear_caches()  # what is compiled has the number of before
     x, y = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 1.0, -1.0])
     log_t = 200.0
     curve = gflow.solve(
