@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float
+from scipy.optimize import brentq
 
 from ._log_time import gauss_rule
 
@@ -16,8 +17,11 @@ STEEP = 1e6
 """Where the logarithm of a rate grows so much over a step, its integral is that of the
 end."""
 
-CUTS, PARTS = 15, 16
-"""Of the logarithm of a fraction: 16^-15 of 690 is below rounding."""
+LOWEST = -690.0
+"""The logarithm of the smallest fraction of a step."""
+
+SHARE = 1e-15
+"""How exactly the logarithm of the fraction at which a level is met is found."""
 
 # Panels that halve toward the end of a step.
 _ENDWARD, _LOG_ENDWARD = gauss_rule(np.append(1 - 0.5 ** np.arange(51), 1.0))
@@ -39,7 +43,7 @@ def fractions_at(
             step in it.
         log_wanted: The logarithms of the values.
     """
-    low, high = np.full(log_wanted.size, -690.0), np.zeros(log_wanted.size)
+    low, high = np.full(log_wanted.size, LOWEST), np.zeros(log_wanted.size)
     place, left = np.zeros(log_wanted.size), np.arange(log_wanted.size)
     before = np.full(log_wanted.size, np.inf)
     points, log_weights = np.append(_ENDWARD, 1.0), _LOG_ENDWARD
@@ -69,16 +73,18 @@ def fractions_at(
     return np.exp(place)
 
 
-def first_passed(passed) -> Float[np.ndarray, " 1"]:
-    """The first fraction where a condition holds, cut in many parts again and again.
+def first_passed(height) -> Float[np.ndarray, " 1"]:
+    """The fraction of a step where a height passes zero; the first, if it is tiny there.
 
     Args:
-        passed: From fractions of one step to booleans; true at 1, and from some
-            fraction on.
+        height: From one fraction, in an array, to the height there: not negative at 1.
     """
-    low, high = -690.0, 0.0
-    for _ in range(CUTS):
-        places = np.linspace(low, high, PARTS + 1)[1:]
-        first = int(np.argmax(np.append(passed(np.exp(places[:-1])), True)))
-        low, high = low + first * (high - low) / PARTS, float(places[first])
-    return np.exp(np.full(1, high))
+
+    def at(log_fraction):
+        found = float(height(np.exp(np.full(1, log_fraction)))[0])
+        return min(max(found, -1e308), 1e308)
+
+    place = (
+        LOWEST if at(LOWEST) >= 0 else brentq(at, LOWEST, 0.0, xtol=SHARE, maxiter=1000)
+    )
+    return np.exp(np.full(1, place))

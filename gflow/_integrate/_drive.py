@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -22,7 +21,7 @@ from .._trajectory import Trajectory, trajectory
 from .._until import Levels
 from . import _attempt, _checkpoint, _events, _loop, _rest
 from ._budget import in_words
-from ._carry import controller, strong, tolerance
+from ._carry import controller, tolerance
 from ._landing import land
 from ._modes import LATEST
 from ._progress import AbstractMeter, Report
@@ -87,10 +86,8 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
             run.run_seconds += seconds
             keep(run, steps)
             shown.update(_report(run))
-            if seconds < CHUNK_SECONDS:
-                chunk = min(2 * chunk, capacity)
-            elif seconds > 2 * CHUNK_SECONDS:
-                chunk = max(chunk // 2, 1)
+            tries = run.attempts() - (run.max_steps - left)
+            chunk = int(np.clip(CHUNK_SECONDS * tries / seconds, 1, capacity))
             if path is not None and time.monotonic() - saved > wait:
                 _save(path, run)
                 saved, wait = time.monotonic(), CHECKPOINT_SECONDS
@@ -204,12 +201,8 @@ def _at_rest(run: Run) -> RESULTS | None:
             length = looked = max(length, found.leap)
             soon = found.looks_again(run.lost, run.rtol)
             way = 1.05 * soon if np.isfinite(soon) else 0.0
-    run.carry = eqx.tree_at(
-        lambda c: (c.length, c.looked, c.longest, c.way, c.status),
-        run.carry,
-        (*map(np.float64, (length, looked, longest, way)), np.int64(_attempt.RUNNING)),
-    )
-    run.carry = strong(run.carry)
+    lengths = {"length": length, "looked": looked, "longest": longest, "way": way}
+    run.go_on(**{name: np.float64(value) for name, value in lengths.items()})
     return None
 
 

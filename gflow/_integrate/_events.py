@@ -33,16 +33,11 @@ def decide(run: Run) -> None:
         turned = eqx.tree_at(lambda c: c.length, carry, SHORTER * carry.length)
     else:
         run.note_gates(float(carry.tau), np.packbits(np.asarray(turned.gates.on)))
-    run.carry = strong(
-        eqx.tree_at(
-            lambda c: (c.asked, c.passed, c.status),
-            turned,
-            (
-                jnp.zeros_like(carry.asked),
-                carry.passed + asked.size,
-                jnp.full((), RUNNING) if stuck else carry.reached,
-            ),
-        )
+    run.carry = strong(turned)
+    run.go_on(
+        asked=np.zeros_like(carry.asked),
+        passed=carry.passed + asked.size,
+        status=np.int64(RUNNING) if stuck else carry.reached,
     )
 
 

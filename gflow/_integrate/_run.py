@@ -3,10 +3,8 @@
 import dataclasses
 
 import diffrax as dfx
-import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import PyTree, UInt8
 
 from .._field import Field
 from .._observables import Observables
@@ -98,16 +96,14 @@ class Run:
         """The steps tried so far."""
         return int(self.carry.accepted) + int(self.carry.rejected)
 
-    def go_on(self) -> None:
-        """Leave the reason that the loop has stopped for."""
-        running = jnp.full((), RUNNING, int)  # strong: else it recompiles
-        self.carry = eqx.tree_at(lambda c: c.status, self.carry, running)
+    def go_on(self, **parts: PyTree) -> None:
+        """Leave the reason that the loop has stopped for, with new parts of the carry."""
+        parts = strong({"status": np.int64(RUNNING)} | parts)
+        self.carry = dataclasses.replace(self.carry, **parts)
 
     def make_room(self) -> None:
         """Go on with room for walls."""
-        self.go_on()
-        walls = strong(with_room(self.carry.point.size))
-        self.carry = eqx.tree_at(lambda c: c.walls, self.carry, walls)
+        self.go_on(walls=with_room(self.carry.point.size))
 
     def land(self) -> None:
         """Go on with the shorter step that the loop has chosen."""
@@ -121,4 +117,4 @@ class Run:
                 gates=list(self.gates),
                 event_at=None,
             )
-        self.carry = eqx.tree_at(lambda c: c.length, self.carry, self.carry.landing)
+        self.go_on(length=self.carry.landing)
