@@ -16,7 +16,6 @@ from . import _tree
 from ._checks import TracedError
 from ._field import Field
 from ._flow import AbstractFlow
-from ._gates import Kinks
 from ._mapping import mapped
 from ._point import Point, followed
 from ._steps import Steps
@@ -52,8 +51,8 @@ class AbstractCurve(eqx.Module):
     steps: eqx.AbstractVar[Steps | None]
 
     @abc.abstractmethod
-    def _recorded(self) -> tuple[Kinks | None, Array | None]:
-        """The kinks of one sample and the gates at each time, as far as known."""
+    def _recorded(self) -> dict[str, Any]:
+        """What points have of `kinks`, `sides` and `slides`, as far as known."""
 
     @abc.abstractmethod
     def _sliced(self, index: slice) -> Self:
@@ -147,15 +146,15 @@ class AbstractCurve(eqx.Module):
 
     def _points(self) -> Point:
         """All points as one, with a leading time axis."""
-        kinks, sides = self._recorded()
+        recorded = self._recorded()
         columns = (self.log_radius, self.log_t, self.log_loss, self.weights)
         return Point(
             self.flow,
             self.direction,
             *map(jnp.asarray, columns),
             degree=self.degree,
-            kinks=kinks,
-            sides=None if sides is None else jnp.asarray(sides),
+            kinks=recorded.pop("kinks", None),
+            **jax.tree.map(jnp.asarray, recorded),
         )
 
 
@@ -199,6 +198,7 @@ def _apart(points: Point) -> tuple[Point, Point]:
     moving = dataclasses.replace(
         points, flow=False, direction=_tree.moves(points.direction),
         log_radius=True, log_t=True, log_loss=True, weights=True, sides=True,
+        slides=True,
     )  # fmt: skip
     return eqx.partition(points, moving)
 

@@ -69,6 +69,9 @@ def _end_exact(nodes: np.ndarray) -> np.ndarray:
 
 
 _TABLES = {nodes.size: _end_exact(nodes) for nodes in (NODES, RATE_NODES)}
+_POWERS = np.arange(1, NODES.size)
+_SLOPES = _POWERS * RATE_NODES[:, None] ** (_POWERS - 1)
+_SLOPES = _SLOPES @ np.linalg.inv(np.vander(NODES, increasing=True))[1:]
 _HIGHEST = np.linalg.inv(np.vander(RATE_NODES, increasing=True))[-2:]
 
 
@@ -91,6 +94,14 @@ def _total(terms: Iterable[AnyArray]) -> AnyArray:
     total = sum(terms)
     assert not isinstance(total, int)
     return total
+
+
+def slopes(values: Float[Array, "5 n"]) -> Float[Array, "7 n"]:
+    """The derivatives at the `RATE_NODES` of the quartic through values at the `NODES`.
+
+    Per step, not per unit of its clock.
+    """
+    return _SLOPES @ values
 
 
 class StepScalars(eqx.Module):

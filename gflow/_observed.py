@@ -13,11 +13,12 @@ from ._observables import Observables
 from ._results import RESULTS
 from ._steps import Sample, Steps, join, within
 from ._trajectory import trajectory
+from ._turned import Turns, within_steps
 
 
-def observed(field: Field, samples: Sample, fn: Callable) -> Observables:
-    """What a function makes of the points at some samples."""
-    values = _along(field, samples, fn)
+def observed(field: Field, samples: Sample, turns: Turns, fn: Callable) -> Observables:
+    """What a function makes of the points at some samples, with their turns."""
+    values = _along(field, samples, turns, fn)
     usable = values if isinstance(values, dict) else {"": values}
     if not usable or not all(eqx.is_array_like(value) for value in usable.values()):
         raise ValueError(
@@ -33,9 +34,9 @@ def observed(field: Field, samples: Sample, fn: Callable) -> Observables:
     )
 
 
-def sides(field: Field, samples: Sample, event: Callable) -> np.ndarray:
-    """The sign of a function at the points of some samples."""
-    values = np.asarray(_along(field, samples, event))
+def sides(field: Field, samples: Sample, turns: Turns, event: Callable) -> np.ndarray:
+    """The sign of a function at the points of some samples, with their turns."""
+    values = np.asarray(_along(field, samples, turns, event))
     if values.dtype.kind not in "fiu" or values.shape != (len(samples.tau),):
         raise ValueError(
             "`until.event` must return one number, whose sign changes where the solve "
@@ -52,7 +53,12 @@ def sides(field: Field, samples: Sample, event: Callable) -> np.ndarray:
 
 
 def first_crossing(
-    field: Field, before: Sample, steps: Steps, event: Callable, side: float
+    field: Field,
+    before: Sample,
+    steps: Steps,
+    turns: Turns,
+    event: Callable,
+    side: float,
 ) -> tuple[float | None, float]:
     """Where a function first passes zero: log t, or `None`; and its sign at the end.
 
@@ -60,11 +66,12 @@ def first_crossing(
         field: The flow.
         before: Where the steps begin.
         steps: Of the flow.
+        turns: Of its gates, up to their ends.
         event: The function of a point.
         side: Its sign before, zero if it has had none.
     """
     ends = join(before, steps)
-    found = sides(field, ends, event)
+    found = sides(field, ends, turns, event)
     side = side or found[0]
     for k, new in enumerate(found[1:]):
         if side * new < 0 or (side != 0 and new == 0):
@@ -75,7 +82,8 @@ def first_crossing(
 
             def value(fraction, start=start, step=step):
                 here = within(field, start, step, np.full(1, fraction))
-                return float(np.asarray(_along(field, here, event))[0])
+                inner = within_steps(field, here, turns)
+                return float(np.asarray(_along(field, here, inner, event))[0])
 
             place = 1.0 if new == 0 else _root(value, side)
             here = within(field, start, step, np.full(1, place))
@@ -95,6 +103,6 @@ def _root(value: Callable[[float], float], side: float) -> float:
     return float(np.asarray(brentq(signed, 0.0, 1.0, xtol=1e-14)))
 
 
-def _along(field: Field, samples: Sample, fn: Callable) -> Any:
+def _along(field: Field, samples: Sample, turns: Turns, fn: Callable) -> Any:
     """A function of a point at each sample."""
-    return trajectory(field, samples, RESULTS.successful, {}, None).map(fn)
+    return trajectory(field, samples, RESULTS.successful, {}, None, turns).map(fn)

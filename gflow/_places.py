@@ -74,7 +74,7 @@ def fractions_at(
 
 
 def first_passed(height) -> Float[np.ndarray, " 1"]:
-    """The fraction of a step where a height passes zero; the first, if it is tiny there.
+    """The fraction of a step where a height passes zero; the least, if it has by then.
 
     Args:
         height: From one fraction, in an array, to the height there: not negative at 1.

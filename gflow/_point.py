@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from . import _tree
 from ._checks import require_concrete
@@ -37,7 +37,9 @@ class Point(eqx.Module):
             weights. Under the square loss, minus the errors.
         degree: The degree $L$ of homogeneity, `None` if there is none.
         kinks: What kinks the network has on one sample; `None` where not yet known.
-        sides: The gates that the curve has recorded, if it has.
+        sides: The gates that the curve has recorded, if it has,
+        slides: and the numbers of the kinks that it slides along there, sample by
+            sample; -1 where there are fewer.
     """
 
     flow: AbstractFlow
@@ -49,6 +51,7 @@ class Point(eqx.Module):
     degree: float | None = eqx.field(static=True)
     kinks: Kinks | None = eqx.field(static=True, default=None)
     sides: Bool[Array, "samples kinks"] | None = None
+    slides: Int[Array, " most"] | None = None
 
     def __repr__(self) -> str:
         """What the network is, where it is, and how it fits."""

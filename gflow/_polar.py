@@ -17,6 +17,7 @@ from . import _tree
 from ._flow import AbstractFlow
 from ._logs import log_mean_exp, log_sum_exp
 from ._point import Point
+from ._pulls import pull_at
 from ._rows import margin_jacobian
 from ._types import Scalar
 
@@ -39,6 +40,7 @@ class Polar(eqx.Module):
         degree: The degree $L$.
         margins: $z(\theta)$, at norm one.
         weights: $q$, summing to one; NaN where they are not known.
+        point: What it is made of.
     """
 
     flow: AbstractFlow
@@ -47,9 +49,11 @@ class Polar(eqx.Module):
     degree: float = eqx.field(static=True)
     margins: Float[Array, " margins"]
     weights: Float[Array, " margins"]
+    point: Point
 
     def __init__(self, point: Point):
         require_margins(point)
+        self.point = point
         assert point.degree is not None
         self.flow = point.flow
         self.direction = point.direction
@@ -103,10 +107,8 @@ class Polar(eqx.Module):
         Along $\theta$ it is $L \langle q, z(\theta) \rangle$ by Euler's identity. If
         `subgradient` is given, it stands in place of $J(\theta)^\top q$.
         """
-        if subgradient is None:
-            pull = margins_and_pullback(self.flow, self.direction)[1](self.weights)
-        else:
-            pull = _tree.parameters(subgradient)
+        pull = pull_at(self.point) if subgradient is None else subgradient
+        pull = _tree.parameters(pull)
         along = _tree.dot(self.direction, pull)
         theta = _tree.parameters(self.direction)
         across = jax.tree.map(lambda leaf, unit: leaf - along * unit, pull, theta)
@@ -149,13 +151,6 @@ def require_classes(point: Point) -> None:
             "errors in place of margins. Pass labels and a loss such as "
             "`gflow.Logistic()`."
         )
-
-
-def margins_and_pullback(flow: AbstractFlow, network: PyTree):
-    r"""The margins $z$, and the map $q \mapsto J^\top q$ onto trees of parameters."""
-    moving, still = _tree.partition(network)
-    margins, pullback = jax.vjp(lambda p: flow.margins(eqx.combine(p, still)), moving)
-    return margins, lambda weights: pullback(weights)[0]
 
 
 def jacobian(

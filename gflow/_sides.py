@@ -1,10 +1,12 @@
 """The side of each kink that a flow is on."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from ._blocks import Blocks, find_blocks, whole
 from ._compile import compiled
@@ -44,6 +46,25 @@ class Gates(eqx.Module):
     on: Bool[Array, "samples kinks"]
     slides: Int[Array, "blocks room"]
     normals: Float[Array, "blocks room most"]
+
+
+def slid(gates: Gates) -> Bool[Array, "samples kinks"]:
+    """Whether each kink is slid along."""
+    flat = jnp.zeros(gates.on.size + 1, bool).at[gates.slides].set(True)
+    return flat[:-1].reshape(gates.on.shape)
+
+
+def packed(gates: Gates) -> UInt8[Array, " bytes"]:
+    """Which gates are on, and then which kinks are slid along, eight to a byte."""
+    return jnp.packbits(jnp.stack([gates.on, slid(gates)]))
+
+
+def unpacked(
+    rows: UInt8[np.ndarray, "times bytes"], shape: tuple[int, ...]
+) -> Bool[np.ndarray, "2 times samples kinks"]:
+    """The same from rows of bytes, for so many samples and kinks."""
+    flat = np.unpackbits(rows, axis=1, count=2 * math.prod(shape))
+    return np.swapaxes(flat.reshape(-1, 2, *shape), 0, 1).astype(bool)
 
 
 def no_gates(samples: int, kinks: int, blocks: Blocks) -> Gates:

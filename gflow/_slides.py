@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ._directions import Directions, kink_directions, kink_values
 from ._field import Field
-from ._sides import Gates
+from ._sides import Gates, slid
 from ._types import Scalar
 
 
@@ -222,20 +222,13 @@ def strengths(
     return jnp.append(found.ravel(), 0.0)[numbers]
 
 
-def slid(field: Field) -> Bool[Array, "samples kinks"]:
-    """Whether each kink is slid along."""
-    slides, shape = field.gates.slides, field.gates.on.shape
-    flat = jnp.zeros(shape[0] * shape[1] + 1, bool).at[slides].set(True)
-    return flat[:-1].reshape(shape)
-
-
 def wrong_gates(
     field: Field, point: Float[Array, " weights"]
 ) -> Bool[Array, "samples kinks"]:
     """The kinks whose function has the wrong sign for their gate, beyond rounding."""
     on, values = field.gates.on, kink_values(field, point)
     against = jnp.where(on, -values, values)
-    wrong = (against > 0) & ~slid(field)
+    wrong = (against > 0) & ~slid(field.gates)
 
     def beyond():
         return wrong & (against > ROUNDED * term_sizes(field, point))

@@ -20,6 +20,7 @@ from ._integrate._carry import controller, tolerance
 from ._integrate._drive import drive
 from ._integrate._progress import AbstractMeter, meter
 from ._integrate._run import Run
+from ._sides import packed
 from ._solvers import Switching, prepare
 from ._steps import Sample, join
 from ._trajectory import Trajectory
@@ -185,8 +186,7 @@ def _new_run(
         max_steps=max_steps, memory=memory, save=save, weights=_tree.vector(network),
         start=start, carry=carry,
     )  # fmt: skip
-    if field.kinks.count > 0:
-        run.note_gates(0.0, np.packbits(np.asarray(carry.gates.on)))
+    run.note_gates([(0.0, np.asarray(packed(carry.gates)))])
     return run
 
 

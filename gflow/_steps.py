@@ -92,8 +92,13 @@ def record(
     field = frame.field
     times = length * _log_time.RATE_NODES
     log_radius, log_rate, log_loss, log_tau_rate, margins = jax.vmap(
-        lambda s, v, on: _rates(frame, on, s, frame.point(s, v))
-    )(times, coordinates[SIXTHS], on[SIXTHS])
+        lambda s, v, slope, on: _rates(frame, on, s, v, slope / length)
+    )(
+        times,
+        coordinates[SIXTHS],
+        _log_time.slopes(coordinates[QUARTERS]),
+        on[SIXTHS],
+    )
     scalars = _log_time.step_scalars(
         field, length, log_radius, log_rate, log_loss, log_tau_rate
     )
@@ -113,9 +118,10 @@ def record(
     return step, margins
 
 
-def _rates(frame: Frame, on, s: Scalar, point: Float[Array, " weights"]):
+def _rates(frame: Frame, on, s: Scalar, coordinates, slope):
     """Log-radius, the logarithms of the rates of time, loss and clock, and margins."""
     field = eqx.tree_at(lambda f: f.gates.on, frame.field, on)
+    point = frame.point(s, coordinates)
     whole = two_norm(point)
     log_radius = frame.log_radius_at(s) + jnp.log(whole)
     unit, gauge = field.coordinates.back(point), field.coordinates.beside(log_radius)
@@ -127,14 +133,10 @@ def _rates(frame: Frame, on, s: Scalar, point: Float[Array, " weights"]):
     log_slope, log_loss = field.log_slope_and_loss(known, gauge, frame.seen)
     log_growth = frame.log_growth(point)
     own_slope = -field.coordinates.growth_power * log_radius
-
-    def log_length():
-        dual = field.dual_weights(margins, gauge, frame.seen, frame.lost)
-        gradient = jax.vjp(field.margins, unit)[1](dual)[0]
-        square = jnp.dot(gradient, field.norm.direction(gradient))
-        far = (field.coordinates.power - 1) * gauge
-        return own_slope + far + jnp.log(jnp.maximum(square, 1e-290)) / 2
-
+    # By positions: late, weights that follow from margins have no digits.
+    motion = frame.rate * point + frame.point(s, slope)
+    log_length = jnp.log(jnp.maximum(field.norm(motion), 1e-290))
+    log_length = log_length + frame.log_radius_at(s) + log_growth
     speeds = Speeds(log_radius, log_loss, own_slope - log_slope, own_slope, log_length)
     log_tau_rate = field.clock.log_rate(speeds) - log_growth
     return log_radius, -log_slope - log_growth, log_loss, log_tau_rate, margins

@@ -19,6 +19,7 @@ from ._results import RESULTS
 from ._sides import signs
 from ._steps import Sample, Steps, refine, sample
 from ._text import table
+from ._turned import Turns, gates_at, within_steps
 
 
 class Trajectory(AbstractCurve):
@@ -63,7 +64,7 @@ class Trajectory(AbstractCurve):
     stats: dict[str, Any]
     field: Field
     steps: Steps | None
-    turns: list[tuple[float, np.ndarray]] = eqx.field(default_factory=list)
+    turns: Turns = eqx.field(default_factory=list)
     observables: Observables | None = None
 
     @property
@@ -79,15 +80,22 @@ class Trajectory(AbstractCurve):
         condition of a `where` holds; in the order in which JAX traces the network. A
         kink that is slid along counts as off.
         """
-        shape = self.field.gates.on.shape
+        if self.turns:
+            return self._turned()[0]
         leaves = jax.tree.leaves(_tree.parameters(self.direction))
-        if not self.turns:
-            rows = [np.asarray(leaf).reshape(len(self.tau), -1) for leaf in leaves]
-            return signs(self.field, np.concatenate(rows, axis=1))
-        index = np.searchsorted([tau for tau, _ in self.turns], self.tau, "right") - 1
-        bits = np.stack([bits for _, bits in self.turns])[np.maximum(index, 0)]
-        flat = np.unpackbits(bits, axis=1, count=shape[0] * shape[1])
-        return flat.reshape(-1, *shape).astype(bool)
+        rows = [np.asarray(leaf).reshape(len(self.tau), -1) for leaf in leaves]
+        return signs(self.field, np.concatenate(rows, axis=1))
+
+    @property
+    def slides(self) -> Bool[np.ndarray, "times samples kinks"]:
+        """The kinks that it slides along, as `gates` has them, at each time."""
+        if self.turns:
+            return self._turned()[1]
+        return np.zeros((len(self.tau), *self.field.gates.on.shape), bool)
+
+    def _turned(self) -> Bool[np.ndarray, "2 times samples kinks"]:
+        """Which gates are on at each time, and which kinks are slid along."""
+        return gates_at(self.turns, np.asarray(self.tau), self.field.gates.on.shape)
 
     def __repr__(self) -> str:
         """A dozen lines: what was followed, from where to where, and how it ended."""
@@ -110,8 +118,14 @@ class Trajectory(AbstractCurve):
 
     def _recorded(self):
         if self.field.kinks.count == 0 or not self.turns:
-            return self.field.kinks, None
-        return self.field.kinks, jnp.asarray(self.gates)
+            return {"kinks": self.field.kinks}
+        on, slides = self._turned()
+        flat = slides.reshape(len(slides), -1)
+        # The numbers of those slid along come first.
+        most = np.max(np.sum(flat, axis=1), initial=0)
+        first = np.argsort(~flat, axis=1, kind="stable")[:, :most]
+        numbers = np.where(np.take_along_axis(flat, first, axis=1), first, -1)
+        return {"kinks": self.field.kinks, "sides": on, "slides": numbers}
 
     def _sliced(self, index):
         return dataclasses.replace(
@@ -174,8 +188,8 @@ class Trajectory(AbstractCurve):
 
     def _with(self, samples: Sample) -> "Trajectory":
         """Other samples of the same curve, without its dense output."""
-        curve = trajectory(self.field, samples, self.result, self.stats, steps=None)
-        return eqx.tree_at(lambda c: c.turns, curve, self.turns)
+        turns = within_steps(self.field, samples, self.turns)
+        return trajectory(self.field, samples, self.result, self.stats, None, turns)
 
     def refined(self, parts: int) -> "Trajectory":
         """The curve at the ends of equal parts of each step, by its dense output.
@@ -245,7 +259,7 @@ def trajectory(
     result: RESULTS,
     stats: dict[str, Any],
     steps: Steps | None,
-    turns: list[tuple[float, np.ndarray]] | None = None,
+    turns: Turns | None = None,
     observables: Observables | None = None,
 ) -> Trajectory:
     """The trajectory through samples stacked along a leading time axis."""

@@ -41,7 +41,7 @@ from ._carry import controller, tolerance
 from ._run import Run
 
 
-FORMAT = 14
+FORMAT = 15
 """Raised when a run is made of other parts, and older files can no longer go on."""
 
 SAME = 1e-9

@@ -18,6 +18,7 @@ from .._results import RESULTS
 from .._slides import with_gates
 from .._steps import Steps
 from .._trajectory import Trajectory, trajectory
+from .._turned import Turns
 from .._until import Levels
 from . import _attempt, _checkpoint, _events, _loop, _rest
 from ._budget import in_words
@@ -26,7 +27,7 @@ from ._landing import land
 from ._modes import LATEST
 from ._progress import AbstractMeter, Report
 from ._run import Run
-from ._saving import keep, last_sample, observables_of, samples_of
+from ._saving import keep, last_sample, observables_of, samples_of, turns_of
 
 
 FIRST_CHECKPOINT_SECONDS, CHECKPOINT_SECONDS = 5.0, 20.0
@@ -74,12 +75,11 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
             run.carry, rows, sides, count = advance(chunk, min(2 * chunk, left))
             # Copied: a view of a few rows would keep all of the buffer.
             steps = _loop.unpack(np.array(rows[: int(count)]), run.carry)
-            if _is_passed(run, steps):  # the same steps again, up to there
+            turns = list(zip(steps.tau.tolist(), np.asarray(sides), strict=False))
+            if _is_passed(run, steps, turns):  # the same steps again, up to there
                 run.carry = before
                 continue
-            if run.field.kinks.count > 0:
-                for tau, on in zip(steps.tau, np.asarray(sides), strict=False):
-                    run.note_gates(float(tau), on)
+            run.note_gates(turns)
             if int(run.carry.status) in (_attempt.KINKED, _attempt.STUCK):
                 _events.decide(run)
             seconds = time.perf_counter() - began
@@ -105,7 +105,7 @@ def _chunks_of(run: Run) -> tuple[Callable, int]:
     control = controller(run.rtol)
     tolerances = tolerance(run.rtol, run.atol)
     size = 8 * (5 * (run.start.point.size) + run.start.weights.size)
-    size += run.carry.gates.on.size // 8
+    size += run.carry.gates.on.size // 4
     capacity = int(np.clip(CHUNK_BYTES / size, 1, CHUNK_STEPS))
 
     def advance(steps: int, attempts: int):
@@ -127,13 +127,13 @@ def _compile(run: Run, advance: Callable) -> None:
     run.compile_seconds += time.perf_counter() - began
 
 
-def _is_passed(run: Run, steps: Steps) -> bool:
+def _is_passed(run: Run, steps: Steps, turns: Turns) -> bool:
     """Whether the event of `until` is passed on these steps, which is noted."""
     event = run.until.event
     if event is None or run.event_at is not None or steps.tau.size == 0:
         return False
     run.event_at, run.event_side = first_crossing(
-        run.field, last_sample(run), steps, event, run.event_side
+        run.field, last_sample(run), steps, [*run.gates, *turns], event, run.event_side
     )
     return run.event_at is not None
 
@@ -263,7 +263,8 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         "walls": int(np.sum(np.asarray(run.carry.walls.some))),
     }
     field = with_gates(run.field, run.carry.gates)
-    curve = trajectory(field, samples, result, stats, steps, run.gates, seen)
+    turns = turns_of(run, samples)
+    curve = trajectory(field, samples, result, stats, steps, turns, seen)
     return curve, message
 
 

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from .._sides import packed
 from .._slides import with_gates
 from ._attempt import RUNNING, STUCK
 from ._carry import Carry, strong
@@ -32,7 +33,7 @@ def decide(run: Run) -> None:
     if stuck and (turned is carry or _alike(turned, carry)):
         turned = eqx.tree_at(lambda c: c.length, carry, SHORTER * carry.length)
     else:
-        run.note_gates(float(carry.tau), np.packbits(np.asarray(turned.gates.on)))
+        run.note_gates([(float(carry.tau), np.asarray(packed(turned.gates)))])
     run.carry = strong(turned)
     run.go_on(
         asked=np.zeros_like(carry.asked),

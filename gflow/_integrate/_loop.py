@@ -18,6 +18,7 @@ from .._field import Field
 from .._jacobian import jacobian_of
 from .._log_time import StepScalars
 from .._seen import seen_margins
+from .._sides import packed
 from .._solvers import is_own
 from .._steps import Sample, Steps
 from .._types import Scalar
@@ -126,8 +127,8 @@ def advance(
         capacity: The size of the buffers; another compiles anew.
 
     Returns:
-        The carry, the steps as rows (see `unpack`), the gates after each, eight to a
-        byte, and how many they are.
+        The carry, the steps as rows (see `unpack`), the gates after each, as `packed`
+        has them, and how many they are.
     """
 
     def going(loop):
@@ -139,12 +140,12 @@ def advance(
         carry, step, keep = attempt(field, solver, control, tolerance, levels, carry)
         # A rejected step is written too, and overwritten by the next.
         row = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(step)])
-        sides = sides.at[count].set(jnp.packbits(carry.gates.on))
+        sides = sides.at[count].set(packed(carry.gates))
         return carry, rows.at[count].set(row), sides, count + keep, tries + 1
 
     like = _step_like(carry)
     rows = jnp.zeros((capacity, sum(leaf.size for leaf in jax.tree.leaves(like))))
-    sides = jnp.zeros((capacity, -(-carry.gates.on.size // 8)), jnp.uint8)
+    sides = jnp.zeros((capacity, -(-2 * carry.gates.on.size // 8)), jnp.uint8)
     zero = jnp.zeros((), int)
     carry, rows, sides, count, _ = jax.lax.while_loop(
         going, try_one, (carry, rows, sides, zero, zero)

@@ -22,10 +22,9 @@ from .._directions import kink_values
 from .._frame import Frame
 from .._lack import Lack
 from .._settled import kept_on, marked, settled
-from .._sides import Gates
+from .._sides import Gates, slid
 from .._slides import (
     ROUNDED,
-    slid,
     term_sizes,
     with_gates,
     wrong_gates,
@@ -178,7 +177,7 @@ def _made_good(frame: Frame, length, loop: Loop, room) -> Passed:
         settling = settled(
             field, end, frame.log_radius_at(length), solved.duals[-1],
             (sides[-1] | opened) & ~found.slides,
-            found.slides | (slid(field) & ~gone),
+            found.slides | (slid(field.gates) & ~gone),
         )  # fmt: skip
         return settling.gates, settling.point, settling.right
 
@@ -209,7 +208,7 @@ def _bent(field, there, point) -> Bool[Array, "samples kinks"]:
 
     Behind kinks of another layer, or of a maximum over many, they are.
     """
-    slides, turns = slid(field), jnp.any(there.gates.on != field.gates.on)
+    slides, turns = slid(field.gates), jnp.any(there.gates.on != field.gates.on)
     if field.straight:
         return jnp.zeros_like(slides)
 

@@ -4,11 +4,12 @@ import dataclasses
 
 import diffrax as dfx
 import numpy as np
-from jaxtyping import PyTree, UInt8
+from jaxtyping import PyTree
 
 from .._field import Field
 from .._observables import Observables
 from .._steps import Sample, Steps
+from .._turned import Turns
 from .._until import SaveAt, Until
 from .._walls import with_room
 from ._attempt import RUNNING
@@ -47,7 +48,7 @@ class Run:
         lost: The modes whose amplitudes fell below the tolerance, one a column.
         turns: How often gates were decided since this many steps,
         turned_at: the number of steps then.
-        gates: The clock at these times, and the gates from there on, packed.
+        gates: The turns of its gates.
         ahead: The run before the steps that are shortened to end at `until`: what a
             checkpoint keeps, so that a later end is on the same curve.
     """
@@ -77,13 +78,14 @@ class Run:
     lost: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
     turns: int = 0
     turned_at: int = -1
-    gates: list[tuple[float, np.ndarray]] = dataclasses.field(default_factory=list)
+    gates: Turns = dataclasses.field(default_factory=list)
     ahead: "Run | None" = None
 
-    def note_gates(self, tau: float, sides: UInt8[np.ndarray, " bytes"]) -> None:
-        """Keep the gates that hold from here on, eight to a byte."""
-        if not self.gates or not np.array_equal(self.gates[-1][1], sides):
-            self.gates.append((tau, sides))
+    def note_gates(self, turns: Turns) -> None:
+        """Keep the turns at which gates are others than before."""
+        for tau, bits in turns if self.field.kinks.count > 0 else ():
+            if not self.gates or not np.array_equal(self.gates[-1][1], bits):
+                self.gates.append((tau, bits))
 
     @property
     def levels(self) -> Until:
@@ -97,7 +99,7 @@ class Run:
         return int(self.carry.accepted) + int(self.carry.rejected)
 
     def go_on(self, **parts: PyTree) -> None:
-        """Leave the reason that the loop has stopped for, with new parts of the carry."""
+        """Leave the reason that the loop has stopped for, with these parts new."""
         parts = strong({"status": np.int64(RUNNING)} | parts)
         self.carry = dataclasses.replace(self.carry, **parts)
 

@@ -6,6 +6,7 @@ import numpy as np
 from .._observables import Observables, stacked
 from .._observed import observed
 from .._steps import Sample, Steps, join, sample
+from .._turned import Turns, within_steps
 from .._until import SaveAt
 from ._budget import file, points_of
 from ._run import Run
@@ -29,7 +30,7 @@ def keep(run: Run, steps: Steps) -> None:
     if len(due.tau) and fn is None:
         run.saved.append(due)
     elif len(due.tau) and fn is not None:
-        run.seen.append(observed(run.field, due, fn))
+        run.seen.append(observed(run.field, due, turns_of(run, due), fn))
     # The last steps stay, for landing on the level that ends the solve.
     run.steps = [*(jax.tree.map(lambda a: a[-1:], s) for s in run.steps[-1:]), steps]
 
@@ -49,6 +50,13 @@ def _due(run: Run, save: SaveAt, steps: Steps) -> Sample:
     if times.size == 0:
         return jax.tree.map(lambda a: np.asarray(a)[None][:0], before)
     return sample(run.field, before, steps, save.name, times)
+
+
+def turns_of(run: Run, samples: Sample) -> Turns:
+    """The turns of the gates at some samples that a run keeps."""
+    if run.save is None or run.save.at_steps:
+        return run.gates
+    return within_steps(run.field, samples, run.gates)
 
 
 def samples_of(run: Run, steps: Steps | None) -> Sample:
@@ -76,13 +84,15 @@ def observables_of(run: Run, samples: Sample) -> Observables | None:
         return None
     fn = run.save.observables
     if not run.seen:  # nothing moved, or no time was reached
-        start = observed(run.field, jax.tree.map(lambda a: a[:1], samples), fn)
+        first = jax.tree.map(lambda a: a[:1], samples)
+        start = observed(run.field, first, run.gates, fn)
         return start if run.save.at_steps else jax.tree.map(lambda a: a[:0], start)
     found = stacked(run.seen)
     end = float(getattr(samples, run.save.name)[-1])
     cut = getattr(found, run.save.name) > end
     found = jax.tree.map(lambda a: a[~cut], found)
     if run.save.at_steps and np.any(cut):
-        last = observed(run.field, jax.tree.map(lambda a: a[-1:], samples), fn)
+        end = jax.tree.map(lambda a: a[-1:], samples)
+        last = observed(run.field, end, run.gates, fn)
         found = stacked([found, last])
     return found

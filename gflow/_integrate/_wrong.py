@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 from .. import _log_time
 from .._directions import kink_values
 from .._frame import Frame
-from .._sides import Gates
-from .._slides import ROUNDED, slid, term_sizes, with_gates
+from .._sides import Gates, slid
+from .._slides import ROUNDED, term_sizes, with_gates
 from .._steps import FRACTIONS
 from .._types import Scalar
 from ._kept import may_be_kept
@@ -80,7 +80,7 @@ def right_sides(frame: Frame, found: Found, points) -> Float[Array, "5 samples k
         return kink_values(with_gates(field, with_on(field.gates, given[0])), given[1])
 
     values = jax.lax.map(at, (sides, points))
-    return jnp.where(slid(field)[None], 1.0, jnp.where(on[None], values, -values))
+    return jnp.where(slid(field.gates)[None], 1.0, jnp.where(on[None], values, -values))
 
 
 def _in_terms(frame: Frame, found: Found, points, right):

@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 from .. import _tree
 from .._curve import AbstractCurve
 from .._point import Point
+from .._sides import Gates
 from .analysis import Analysis
 from .kinks import Crossings
 from .residuals import Residuals
@@ -69,8 +70,13 @@ def undecided(curve, verdict: Verdict, reason: str) -> Limit:
     )  # fmt: skip
 
 
-def point_at(curve: AbstractCurve, direction: PyTree, multipliers) -> Point:
+def point_at(
+    curve: AbstractCurve, direction: PyTree, multipliers, gates: Gates | None = None
+) -> Point:
     """A direction as a point of norm one, with the weights that these give it."""
+    kinks, recorded = curve.field.kinks, {}
+    if gates is not None and kinks.count > 0:
+        recorded = {"sides": gates.on, "slides": jnp.ravel(gates.slides)}
     return Point(
         curve.flow,
         direction,
@@ -79,4 +85,6 @@ def point_at(curve: AbstractCurve, direction: PyTree, multipliers) -> Point:
         curve.flow.log_loss(direction),
         jnp.asarray(multipliers / np.sum(multipliers)),
         degree=curve.degree,
+        kinks=kinks,
+        **recorded,
     )

@@ -22,9 +22,9 @@ from jaxtyping import Float64, Int
 
 from .._directions import kink_rows, kink_values
 from .._field import Field
+from .._sides import slid
 from .._slides import (
     multipliers as gates_of,
-    slid,
     strengths,
     wrong_gates,
 )
@@ -189,7 +189,8 @@ def _wrong_or_zero(field, theta):
     turns = jax.lax.map(lambda chance: _turn(field, theta, chance), chances)
     steepness = jnp.sqrt(jnp.mean(turns**2, axis=0))
     values = kink_values(field, theta)
-    zero = (jnp.abs(values) <= ON_KINK * steepness) & (steepness > 0) & ~slid(field)
+    zero = (jnp.abs(values) <= ON_KINK * steepness) & (steepness > 0)
+    zero = zero & ~slid(field.gates)
     return wrong_gates(field, theta) & ~zero, zero
 
 

@@ -257,7 +257,7 @@ def judged(
     return Limit(
         verdict=verdict,
         reasons=tuple(reasons),
-        point=point_at(curve, direction, found.multipliers),
+        point=point_at(curve, direction, found.multipliers, within.field.gates),
         margin=found.margin,
         distance=view.distance,
         certificate=certificate(found, kinks),

@@ -4,7 +4,7 @@ Names are letters, digits and underscores, as the CF conventions ask; all number
 float64 and have no unit, so that `units` is "1" throughout.
 """
 
-FORMAT = 4
+FORMAT = 5
 """Raised when files of an older gflow can no longer be read by a newer one."""
 
 CURVE = {  # dimensions, and the meaning
@@ -60,7 +60,10 @@ SCALARS = {
 
 TURNS = {
     "turn_tau": (("turn",), "clock of the solver where gates of kinks change"),
-    "turn_gates": (("turn", "byte"), "the gates from there on, eight to a byte"),
+    "turn_gates": (
+        ("turn", "byte"),
+        "gates on, then kinks slid along, from there on, eight to a byte",
+    ),
     "slides": (("block", "slide"), "kinks that are slid along at the end; -1 for none"),
     "slide_normals": (
         ("block", "slide", "coordinate_of_block"),

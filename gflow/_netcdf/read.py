@@ -17,7 +17,7 @@ from .._flow import AbstractFlow
 from .._log_time import StepScalars
 from .._observables import Observables, unnamed
 from .._results import RESULTS
-from .._sides import Gates
+from .._sides import Gates, unpacked
 from .._slides import with_gates
 from .._steps import Sample, Steps
 from .._trajectory import Trajectory, trajectory
@@ -79,8 +79,8 @@ def _turned(stored: xr.Dataset, field: Field):
         return field, []
     times, packed, slides, normals = (stored[name].values for name in TURNS)
     shape = field.gates.on.shape
-    on = np.unpackbits(packed[-1], count=shape[0] * shape[1]).reshape(shape)
-    gates = Gates(jnp.asarray(on > 0), jnp.asarray(slides), jnp.asarray(normals))
+    on, _ = unpacked(packed[-1:], shape)
+    gates = Gates(jnp.asarray(on[0]), jnp.asarray(slides), jnp.asarray(normals))
     turns = [(float(t), bits) for t, bits in zip(times, packed, strict=True)]
     return with_gates(field, gates), turns
 

@@ -7,7 +7,6 @@ to measure with.
 """
 
 import abc
-from collections.abc import Callable
 
 import equinox as eqx
 from jaxtyping import Float
@@ -23,18 +22,14 @@ class Speeds(eqx.Module):
         log_loss: $\log \mathcal L$.
         log_time: $\log (\mathrm dt / \mathrm d\sigma)$; up to 1e300.
         log_slope: $\log (G\, \mathrm dt / \mathrm d\sigma)$.
+        log_length: $\log (\|\mathrm dw\| / \mathrm d\sigma)$, in the norm of the flow.
     """
 
     log_radius: Scalar
     log_loss: Scalar
     log_time: Scalar
     log_slope: Scalar
-    length: Callable[[], Scalar] = eqx.field(static=True)
-
-    @property
-    def log_length(self) -> Scalar:
-        r"""$\log (|\mathrm dw| / \mathrm d\sigma)$, for the price of a gradient."""
-        return self.length()
+    log_length: Scalar
 
 
 class AbstractClock(eqx.Module):

@@ -78,7 +78,7 @@ class Descent(AbstractCurve):
         return table("Descent", rows)
 
     def _recorded(self):
-        return None, None
+        return {}
 
     def _sliced(self, index):
         return dataclasses.replace(

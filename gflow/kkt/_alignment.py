@@ -16,14 +16,14 @@ def alignment(point: Point, subgradient: PyTree | None = None) -> Scalar:
 
     It tends to 1 along the flow of a network with locally Lipschitz gradients, and is 1
     at a KKT point of the max-margin problem. Near 1 its digits run out where `turning`,
-    the tangent of the angle, still has them. At kinks of the network it takes the
-    derivative that JAX takes, which need not be the shortest subgradient; pass that as
-    `subgradient`.
+    the tangent of the angle, still has them. Where a curve slides along kinks it is
+    that of its motion. Other points at kinks have recorded none: they take the
+    derivative that JAX takes, unless the shortest one is passed as `subgradient`.
 
     Args:
         point: Of a positively homogeneous network that classifies.
         subgradient: $\sum_i q_i h_i$ with $h_i \in \partial z_i(\theta)$, in place of
-            the derivative that JAX takes: at kinks, the `element` of
+            what the flow follows, such as the `element` of
             `gflow.kkt.min_norm_subgradient` of this point.
 
     Returns:

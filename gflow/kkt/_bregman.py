@@ -4,7 +4,8 @@ from jaxtyping import PyTree
 
 from .. import _tree
 from .._point import Point
-from .._polar import Polar, margins_and_pullback
+from .._polar import Polar
+from .._pulls import pull_at
 from .._types import Scalar
 from ..layers._matrices import matrices
 from ..norms import AbstractNorm
@@ -61,7 +62,7 @@ def bregman(point: Point, norm: str | AbstractNorm | None = None) -> Scalar:
         whole = jnp.hypot(along, across)
         # 1 - cos = sin^2 / (1 + cos)
         return size * (across / whole) ** 2 / (1 + along / whole)
-    pull = margins_and_pullback(view.flow, view.direction)[1](view.weights)
+    pull = pull_at(point)
     m, _ = ravel_pytree(pull)
     theta, _ = ravel_pytree(_tree.parameters(view.direction))
     length = measure(theta)

@@ -30,8 +30,7 @@ def loss_gradient(point: Point, subgradient: PyTree | None = None) -> GradientPa
     $$-\nabla \mathcal L = G\, r^{L-1} J(\theta)^\top q, \qquad
       G = \tfrac1n \sum_i -\ell'(z_i)$$
 
-    Of the minimum-norm subgradient only where the network is differentiable: at a kink
-    it is the derivative that JAX takes, unless another is given as `subgradient`.
+    At kinks of the network it is what `alignment` takes.
 
     Args:
         point: Of a positively homogeneous network that classifies.

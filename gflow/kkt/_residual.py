@@ -40,8 +40,7 @@ def residual(point: Point, subgradient: PyTree | None = None) -> KKTResidual:
 
     Args:
         point: Of a positively homogeneous network that classifies.
-        subgradient: As for `alignment`; at a kink the derivative that JAX takes is one
-            subgradient of many.
+        subgradient: As for `alignment`.
 
     Returns:
         The residual. NaN unless all margins are positive, and where `alignment` is.

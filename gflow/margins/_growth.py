@@ -31,7 +31,7 @@ def growth(point: Point, subgradient: PyTree | None = None) -> MarginGrowth:
     An identity; the known inequality keeps $L |\mathrm d\theta/\mathrm d \log r|^2$
     alone. For the exponential loss $B - \alpha$ is the entropy of the weights $q$.
     Derived for networks with continuous derivatives; where the flow slides along
-    kinks it holds with the `subgradient` that it follows.
+    kinks it holds with the subgradient that it follows, as points of a curve have it.
 
     Args:
         point: Of a positively homogeneous network that classifies.

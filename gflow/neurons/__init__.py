@@ -6,5 +6,9 @@ along a curve.
 
 from ._balance import balance as balance
 from ._directions import directions as directions, shares as shares
-from ._patterns import pattern_distance as pattern_distance, patterns as patterns
+from ._patterns import (
+    pattern_distance as pattern_distance,
+    patterns as patterns,
+    sliding as sliding,
+)
 from ._rotations import rotations as rotations

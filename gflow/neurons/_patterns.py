@@ -48,6 +48,34 @@ def _patterns(point: Point, network: PyTree) -> Bool[Array, "samples units"]:
     return jax.vmap(pattern)(point.flow.x)
 
 
+def sliding(point: Point) -> Bool[Array, "samples units"]:
+    """Which hidden units each sample holds at their kinks.
+
+    A flow slides along a kink where both sides lead to it: the unit stays exactly
+    between active and inactive on that sample.
+
+    Args:
+        point: Of a curve that `gflow.solve` returned, and of a `gflow.nn.MLP`. Of
+            other points nothing is known, and they slide along none.
+
+    Returns:
+        True where a unit is slid along, ordered as by `patterns`; all False for powers
+        above one, which have no kinks.
+
+    Raises:
+        ValueError: If the network is not a `gflow.nn.MLP`.
+
+    Example:
+        `curve.map(gflow.neurons.sliding).sum(axis=1)`
+    """
+    none = jnp.zeros_like(patterns(point))
+    if point.slides is None or point.slides.size == 0:
+        return none
+    # One kink a unit, in this order.
+    flat = jnp.append(jnp.ravel(none), False).at[point.slides].set(True)
+    return flat[:-1].reshape(none.shape)
+
+
 def pattern_distance(point: Point, start: Point | PyTree) -> Scalar:
     """The share of pairs of sample and unit that are active in one network alone.
 

@@ -87,7 +87,7 @@ def _places() -> jax.Array:
 
 
 def _speeds(numbers: jax.Array) -> Speeds:
-    return Speeds(*numbers[:4], length=lambda: numbers[4])
+    return Speeds(*numbers)
 
 
 def _text(numbers: jax.Array) -> str:

@@ -71,6 +71,6 @@ def _log_weights(point: Point):
 
 def _log_rates(clock: AbstractClock, rows):
     def one(row):
-        return clock.log_rate(Speeds(*row[:4], length=lambda: row[4]))
+        return clock.log_rate(Speeds(*row))
 
     return jax.vmap(one)(rows)

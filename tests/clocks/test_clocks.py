@@ -55,6 +55,42 @@ def test_the_clock_is_the_axis_of_the_trajectory():
     assert np.all(chords >= 0.9 * lengths)
 
 
+class Biased(eqx.Module):
+    """Without a degree."""
+
+    w: jax.Array
+    b: jax.Array
+
+    def __call__(self, x):
+        return jnp.sum(jax.nn.softplus(self.w @ x + self.b)) - 2.0
+
+
+BIASED = Biased(jr.normal(jr.key(3), (3, 10)), jnp.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("make", "until"),
+    [
+        (lambda: problem("cubic"), gflow.Until(log_margin_scale=60.0)),
+        (lambda: problem("linear, exponential"), gflow.Until(log_t=1e12)),
+        (lambda: (problem("cubic")[0], BIASED), gflow.Until(log_t=40.0)),
+    ],
+    ids=["cubic", "linear", "biased"],
+)
+def test_arc_length_is_that_of_the_chords_however_late(make, until):
+    """Late, what follows from margins has no digits: R times their rounding is large."""
+    flow, network = make()
+    clock, rtol = ArcLength(), 1e-6
+    curve = gflow.solve(
+        flow, network, until=until, clock=clock, rtol=rtol, progress=False
+    )
+    fine = curve.refined(32)
+    points = directions(fine) * np.exp(np.asarray(fine.log_radius))[:, None]
+    chords = np.sum(np.linalg.norm(np.diff(points, axis=0), axis=1))
+    # Chords are shorter by the square of what a 32nd of a step turns.
+    assert abs(chords / float(curve.tau[-1]) - 1) < 1e-4
+
+
 def test_two_weights_and_one_sample_move_as_in_theory():
     # f = w1 w2: cos(2 phi) r^2 is conserved, under every clock.
     class Product(eqx.Module):
