@@ -101,7 +101,7 @@ def slopes(values: Float[Array, "5 n"]) -> Float[Array, "7 n"]:
 
     Per step, not per unit of its clock.
     """
-    return _SLOPES @ values
+    return jnp.asarray(_SLOPES) @ values
 
 
 class StepScalars(eqx.Module):

@@ -186,7 +186,8 @@ def _new_run(
         max_steps=max_steps, memory=memory, save=save, weights=_tree.vector(network),
         start=start, carry=carry,
     )  # fmt: skip
-    run.note_gates([(0.0, np.asarray(packed(carry.gates)))])
+    if field.kinks.count > 0:
+        run.note_gates([(0.0, np.asarray(packed(carry.gates)))])
     return run
 
 

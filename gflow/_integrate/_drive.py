@@ -75,7 +75,7 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
             run.carry, rows, sides, count = advance(chunk, min(2 * chunk, left))
             # Copied: a view of a few rows would keep all of the buffer.
             steps = _loop.unpack(np.array(rows[: int(count)]), run.carry)
-            turns = list(zip(steps.tau.tolist(), np.asarray(sides), strict=False))
+            turns = _loop.turns_of(run.field, steps, sides)
             if _is_passed(run, steps, turns):  # the same steps again, up to there
                 run.carry = before
                 continue

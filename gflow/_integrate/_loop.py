@@ -21,6 +21,7 @@ from .._seen import seen_margins
 from .._sides import packed
 from .._solvers import is_own
 from .._steps import Sample, Steps
+from .._turned import Turns
 from .._types import Scalar
 from .._until import Levels
 from .._walls import no_walls
@@ -183,6 +184,15 @@ def unpack(rows: Float[np.ndarray, "steps columns"], carry: Carry) -> Steps:
         for part, leaf in zip(parts, leaves, strict=True)
     ]
     return jax.tree.unflatten(structure, shaped)
+
+
+def turns_of(
+    field: Field, steps: Steps, sides: UInt8[Array, "capacity bytes"]
+) -> Turns:
+    """The gates after each step, if there are any."""
+    if field.kinks.count == 0:
+        return []
+    return list(zip(steps.tau.tolist(), np.asarray(sides), strict=False))
 
 
 def _polar_point(point, log_radius):

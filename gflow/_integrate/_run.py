@@ -83,7 +83,7 @@ class Run:
 
     def note_gates(self, turns: Turns) -> None:
         """Keep the turns at which gates are others than before."""
-        for tau, bits in turns if self.field.kinks.count > 0 else ():
+        for tau, bits in turns:
             if not self.gates or not np.array_equal(self.gates[-1][1], bits):
                 self.gates.append((tau, bits))
 

@@ -78,7 +78,7 @@ BIASED = Biased(jr.normal(jr.key(3), (3, 10)), jnp.zeros(3))
     ids=["cubic", "linear", "biased"],
 )
 def test_arc_length_is_that_of_the_chords_however_late(make, until):
-    """Late, what follows from margins has no digits: R times their rounding is large."""
+    """Late, what follows from margins has no digits: R times rounding is large."""
     flow, network = make()
     clock, rtol = ArcLength(), 1e-6
     curve = gflow.solve(

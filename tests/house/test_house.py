@@ -62,7 +62,9 @@ ROOMS: tuple[str, ...] = (
     *(
         "_results",
         "_steps",
+        "_turned",
         "_point",
+        "_pulls",
         "_polar",
         "_mapping",
         "_curve",

@@ -159,7 +159,8 @@ def test_within_steps_gates_are_those_of_the_point():
     clear = np.abs(u) > 1e-6 * np.max(np.abs(u), axis=1, keepdims=True)
     assert np.array_equal((u > 0)[clear], curve.gates[clear])
     still = curve.slides
-    assert np.all(np.abs(u[still]) < 1e-9) and not np.any(curve.gates[still])
+    assert np.all(np.abs(u[still]) < 1e-9)
+    assert not np.any(curve.gates[still])
 
 
 def test_what_slides_is_kept_in_files_and_told_of_neurons(tmp_path):
