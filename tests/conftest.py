@@ -1,6 +1,10 @@
+import atexit
+import fnmatch
 import gc
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 
@@ -11,6 +15,13 @@ os.environ["MPLBACKEND"] = "Agg"
 # a program of its own. To test programs as users run them, set XLA_FLAGS to nothing.
 FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("XLA_FLAGS", FLAGS)
+# Processes share what they compile: those of a run, and those that tests start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="gflow-xla-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+    atexit.register(
+        shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
+    )
 
 import jax
 
@@ -44,6 +55,27 @@ def pytest_cmdline_main(config):
     option = config.option
     if getattr(option, "numprocesses", None) and option.dist == "no":
         option.dist = "worksteal"
+
+
+SLOW = Path(__file__).with_name("slow.txt")
+"""Cases of the slow run, beside those that are marked in their files."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Mark the cases of `slow.txt`; a pattern of none is a mistake."""
+    patterns = [p for p in SLOW.read_text().splitlines() if p and p[0] != "#"]
+    names = [item.nodeid.removeprefix("tests/") for item in items]
+    found = {p: fnmatch.filter(names, p) for p in patterns}
+    slow = {name for some in found.values() for name in some}
+    for item, name in zip(items, names, strict=True):
+        if name in slow:
+            item.add_marker(pytest.mark.slow)
+    files = {name.split("::")[0] for name in names}
+    whole = not config.option.keyword and "::" not in "".join(config.args)
+    stale = [p for p in patterns if p.split("::")[0] in files and not found[p]]
+    if whole and stale:
+        raise pytest.UsageError(f"{SLOW}: no test has the name of {stale}.")
 
 
 MOST_MAPPINGS = 20_000

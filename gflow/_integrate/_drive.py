@@ -1,11 +1,8 @@
 """The host's side of a solve: chunk after chunk, until a reason to stop."""
 
-import contextlib
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -23,6 +20,7 @@ from .._until import Levels
 from . import _attempt, _checkpoint, _events, _loop, _rest
 from ._budget import in_words
 from ._carry import controller, tolerance
+from ._interruption import interruption
 from ._landing import land
 from ._modes import LATEST
 from ._progress import AbstractMeter, Report
@@ -36,6 +34,9 @@ FIRST_CHECKPOINT_SECONDS, CHECKPOINT_SECONDS = 5.0, 20.0
 CHUNK_STEPS = 64
 CHUNK_BYTES = 64e6
 """The most steps in a chunk, and the most memory that its buffers take."""
+
+BALANCED = 1e-5
+"""A gradient below this share of the pulls of samples is what a balance leaves."""
 
 CHUNK_SECONDS = 0.5
 """How long a chunk should run: so quick are Ctrl-C and the progress line."""
@@ -60,7 +61,7 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     chunk = min(8, capacity)
     saved, wait = time.monotonic(), FIRST_CHECKPOINT_SECONDS
     early = None
-    with _interrupt() as is_interrupted:
+    with interruption() as is_interrupted:
         while True:
             left = run.max_steps - run.attempts()
             if int(run.carry.status) == _attempt.LANDING:
@@ -234,6 +235,8 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         result, message = early, early.value
         if early in (RESULTS.critical_point, RESULTS.unresolved):
             message = f"{message} {run.verdict}"
+        if early is RESULTS.out_of_steps:
+            message = f"{message}{_balance(run)}"
     else:
         assert last is not None, "A level is met at the end of a step."
         last, met = land(run.field, last_sample(run), last, run.levels)
@@ -268,22 +271,14 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     return curve, message
 
 
-@contextlib.contextmanager
-def _interrupt() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed; the second time it works as ever."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def press(number, frame):
-        if pressed.is_set() and callable(before):
-            before(number, frame)
-        pressed.set()
-
-    signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _balance(run: Run) -> str:
+    """What makes steps short where samples contradict each other; else nothing."""
+    field = with_gates(run.field, run.carry.gates)
+    found = _rest.modes(field, run.carry, tolerance(run.rtol, run.atol))
+    if found is None or not found.resting < BALANCED:
+        return ""
+    return (
+        f" There the gradient is at most {found.resting:.1e} of the pulls of the "
+        "samples, unit by unit: these contradict each other, and what moves the "
+        "weights still has few digits beside them."
+    )

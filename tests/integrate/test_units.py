@@ -212,3 +212,24 @@ def test_balanced_pulls_are_known_to_rounding(loss, rounded, monkeypatch):
     # The integral of e^u, and of e^u + 1 for the logistic loss, is t / 3.
     assert abs(u / (log_t - np.log(3)) - 1) < 1e-6
     assert abs(v) < 1e-14
+
+
+def test_an_end_for_want_of_steps_says_that_samples_contradict_each_other():
+    """What the others still do has few digits beside pulls in balance."""
+    random = np.random.default_rng(0)
+    flat = np.pad(random.normal(size=(3, 2)), [(0, 0), (0, 1)])
+    away = np.append(random.normal(size=(4, 2)), [[0.5], [0.7], [0.9], [1.3]], axis=1)
+    x = np.concatenate([flat, flat, away])
+    y = np.concatenate([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], np.ones(4)])
+    network = gflow.nn.MLP(3, (2,), leak=1.0, key=jax.random.key(1))
+
+    def ending(y, steps):
+        flow = gflow.GradientFlow(gflow.Exponential(), x, y)
+        until = gflow.Until(log_t=1e3)
+        options = {"max_steps": steps, "progress": False}
+        with pytest.raises(gflow.SolveError, match="max_steps") as caught:
+            gflow.solve(flow, network, until=until, **options)
+        return str(caught.value)
+
+    assert "contradict each other" in ending(y, 500)
+    assert "contradict" not in ending(np.sign(x[:, 1]), 30)
