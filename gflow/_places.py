@@ -7,11 +7,11 @@ from scipy.optimize import brentq
 from ._log_time import gauss_rule
 
 
-NEWTON = 60
-"""The most steps of Newton's method for a place on a step; it takes about six."""
+MOST = 200
+"""The most steps for a place on a step; mostly it takes about six."""
 
 CLOSE = 1e-13
-"""How near the logarithm of the integral is before the last step of Newton's method."""
+"""How near what Newton's method sees is before its last step."""
 
 STEEP = 1e6
 """Where the logarithm of a rate grows so much over a step, its integral is that of the
@@ -35,7 +35,8 @@ def fractions_at(
 
     By Newton's method for the logarithm of the integral as a function of that of the
     fraction, kept in a bracket, which is halved where Newton's step does not halve the
-    error.
+    error. Late on, the first is 1e250 and grows as an exponential of the second: its
+    inverse hyperbolic sine does not.
 
     Args:
         log_rate: From fractions (some times, points) of the steps of some times, and
@@ -47,19 +48,20 @@ def fractions_at(
     place, left = np.zeros(log_wanted.size), np.arange(log_wanted.size)
     before = np.full(log_wanted.size, np.inf)
     points, log_weights = np.append(_ENDWARD, 1.0), _LOG_ENDWARD
-    for _ in range(NEWTON):
-        here, wanted = place[left], log_wanted[left]
+    for _ in range(MOST):
+        here, wanted = place[left], np.arcsinh(log_wanted[left])
         logs = log_rate(np.exp(here)[:, None] * points, left)
         inside = logs[:, :-1] + log_weights
         top = np.max(inside, axis=1)
         total = here + top + np.log(np.sum(np.exp(inside - top[:, None]), axis=1))
-        over = total - wanted
+        over = np.arcsinh(total) - wanted
         low[left] = np.where(over < 0, here, low[left])
         high[left] = np.where(over < 0, high[left], here)
         slope = np.exp(np.minimum(here + logs[:, -1] - total, 600.0))
         # Where only the very end counts, the integral grows as the rate there does.
         steep = (logs[:, -1] - logs[:, _NEAR_END]) / (1 - points[_NEAR_END])
         slope = np.where(steep > STEEP, steep, np.maximum(slope, 1e-3))
+        slope = slope / np.hypot(total, 1.0)
         new = here - over / slope
         inner = (new > low[left]) & (new < high[left])
         inner = inner & (np.abs(over) <= before[left] / 2)
@@ -67,7 +69,7 @@ def fractions_at(
         far = np.abs(over) > CLOSE * np.maximum(np.abs(wanted), 1.0)
         middle = (low[left] + high[left]) / 2
         place[left] = np.where(inner | ~far, np.minimum(new, 0.0), middle)
-        left = left[far]
+        left = left[far & (high[left] - low[left] > SHARE)]
         if left.size == 0:
             break
     return np.exp(place)

@@ -15,10 +15,11 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from . import _tree
 from ._flow import AbstractFlow
+from ._gates import frozen
 from ._logs import log_mean_exp, log_sum_exp
 from ._point import Point
 from ._pulls import pull_at
-from ._rows import margin_jacobian
+from ._rows import margin_jacobian, rows_of
 from ._types import Scalar
 
 
@@ -27,7 +28,8 @@ LOG_LARGE = 460.0
 its limit to within log(n) 1e-200."""
 
 TAIL = 37.0
-"""Past this smoothed margin the loss of tail 1 is exponential to the last bit."""
+r"""Past this power $\alpha^\beta$ of the smoothed margin the loss is its tail, of the
+exponential to the last bit."""
 
 
 class Polar(eqx.Module):
@@ -39,7 +41,8 @@ class Polar(eqx.Module):
         log_radius: $\log r$.
         degree: The degree $L$.
         margins: $z(\theta)$, at norm one.
-        weights: $q$, summing to one; NaN where they are not known.
+        weights: $q$, summing to one; NaN where they are not known. Zero for those
+            margins that no weight moves, on a curve.
         point: What it is made of.
     """
 
@@ -71,9 +74,30 @@ class Polar(eqx.Module):
     def _log_large(self) -> float:
         return LOG_LARGE / max(self.flow.loss.tail, 1.0)
 
-    def _exponential(self, alpha: Scalar) -> Bool[Array, ""]:
-        """Whether the loss is exponential to the last bit at this smoothed margin."""
-        return (alpha > TAIL) & (self.flow.loss.tail == 1.0)
+    def _is_far(self, alpha: Scalar) -> Bool[Array, ""]:
+        """Whether the loss is its tail at this smoothed margin."""
+        return jnp.maximum(alpha, 0.0) ** self.flow.loss.tail > TAIL
+
+    def log_pull(self, scale: Scalar) -> Scalar:
+        r"""$\log \sum_i -\ell'(z_i)$ at this $R$, over the margins that $q$ is of."""
+        logs = self.flow.log_weights(scale * self.margins)
+        return log_sum_exp(jnp.where(self.weights == 0, -jnp.inf, logs))
+
+    def _tail(self) -> tuple[Scalar, Scalar, Scalar]:
+        r"""$\log Q$, the entropy of the shares $p_i$ of the loss, and $\log \alpha$.
+
+        Far out $\ell' = \beta z^{\beta - 1} \ell$, so that $p_i \propto q_i z_i^{1 -
+        \beta}$ and $Q = \sum_i p_i (z_i / \alpha)^{\beta - 1}$.
+        """
+        power, smoothed = self.flow.loss.tail - 1.0, self.smoothed_margin()
+        margin = jnp.where(smoothed > 0, smoothed, 1.0)
+        some = (self.weights > 0) & (self.margins > 0)
+        ratios = jnp.where(some, self.margins, margin) / margin
+        shares = jnp.where(some, self.weights * ratios**-power, 0.0)
+        shares = shares / jnp.sum(shares)
+        entropy = jnp.sum(jax.scipy.special.entr(shares))
+        log_total = jnp.log(jnp.dot(shares, ratios**power))
+        return log_total, entropy, self.log_scale + jnp.log(margin)
 
     def smoothed_margin(self) -> Scalar:
         r"""$\tilde\gamma = \alpha / R$; see the public function of this name."""
@@ -86,20 +110,23 @@ class Polar(eqx.Module):
         scale = jnp.exp(jnp.minimum(self.log_scale, self._log_large))
         alpha = scale * self.smoothed_margin()
         own = self.flow.loss.log_weights(alpha[None])[0]
-        total = log_sum_exp(self.flow.log_weights(scale * self.margins)) - own
-        return jnp.where(self._exponential(alpha), 0.0, total)
+        return jnp.where(
+            self._is_far(alpha), self._tail()[0], self.log_pull(scale) - own
+        )
 
     def excess(self) -> Scalar:
         r"""$B - \alpha$ at radius $r$, with $B$ the derivative of $\alpha$ in $\log R$.
 
-        Far out it is the entropy of the weights, in which nothing cancels.
+        Far out it is the entropy of the shares of the loss over $\alpha^{\beta - 1}$,
+        in which nothing cancels.
         """
         scale = jnp.exp(jnp.minimum(self.log_scale, self._log_large))
         alpha = scale * self.smoothed_margin()
         mean = scale * jnp.dot(self.weights, self.margins)
         near = jnp.exp(self.total_weight()) * mean - alpha
-        entropy = jnp.sum(jax.scipy.special.entr(self.weights))
-        return jnp.where(self._exponential(alpha), entropy, near)
+        _, entropy, log_alpha = self._tail()
+        far = entropy * jnp.exp((1.0 - self.flow.loss.tail) * log_alpha)
+        return jnp.where(self._is_far(alpha), far, near)
 
     def pull(self, subgradient: PyTree | None = None) -> tuple[Scalar, Scalar]:
         r"""The parts of $J(\theta)^\top q$ along $\theta$ (signed) and across it.
@@ -156,11 +183,22 @@ def require_classes(point: Point) -> None:
 def jacobian(
     point: Point,
 ) -> tuple[Float[Array, " margins"], Float[Array, "margins weights"]]:
-    """The margins at norm one and their gradients, each a flat vector."""
+    """The margins at norm one and their gradients, each a flat vector.
+
+    At the gates of a curve, if it has recorded them.
+    """
+    flow = point.flow
     moving, still = _tree.partition(point.direction)
     flat, unravel = ravel_pytree(moving)
 
     def network(flat):
         return eqx.combine(unravel(flat), still)
 
-    return margin_jacobian(point.flow, network, flat)
+    if point.sides is None:
+        return margin_jacobian(flow, network, flat)
+    kinks = point.known_kinks()
+
+    def margins(flat, on, x, y):
+        return frozen(flow.sample_margins, kinks, on, network(flat), x, y)[0]
+
+    return rows_of(margins, flow.rivals, flat, (point.sides, flow.x, flow.y))

@@ -87,7 +87,9 @@ def _first_level(
             continue
         level = -level if name == "log_loss" else level
         if value(name, np.ones(1)) >= level:
-            passed[name] = first_passed(lambda fraction: value(name, fraction) - level)
+            passed[name] = first_passed(
+                lambda fraction: np.arcsinh(value(name, fraction)) - np.arcsinh(level)
+            )
     if not passed:
         return None
     return min(passed.items(), key=lambda item: item[1])

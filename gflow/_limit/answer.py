@@ -33,12 +33,11 @@ def certificate(found: Residuals, kinks: Crossings) -> Certificate:
 
 
 def stability(
-    view: Analysis, verdict: Verdict, rates, directions, log_log_t: float, degree: float
+    view: Analysis, verdict: Verdict, rates, directions, log_log_t: float, pace: float
 ) -> Stability:
-    """What an analysis of stability says."""
+    """What an analysis of stability says; `pace` is that of log log t by log r."""
     waits = {Verdict.LOCAL_MAXIMUM: math.inf, Verdict.FIRST_ORDER: math.nan}
-    # In log r, of which log R is L times.
-    wait = degree * waits.get(verdict, view.wait)
+    wait = pace * waits.get(verdict, view.wait)
     return Stability(
         rates=rates,
         directions=directions,

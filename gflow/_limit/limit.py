@@ -133,6 +133,12 @@ def _check(curve: AbstractCurve, tolerance: float, reach: float) -> None:
             "`curve` must be that of a homogeneous network that classifies: "
             "without a degree, or under the square loss, there is no normalized margin."
         )
+    if not curve.field.euclidean:
+        raise ValueError(
+            "`curve` must be that of a gradient flow, but is steepest in another norm: "
+            "its limit obeys other conditions. See `gflow.kkt.bregman`, "
+            "`gflow.margins.steepest`, and `gflow.reference.hard_margin` of that norm."
+        )
 
 
 class End(NamedTuple):
@@ -252,8 +258,9 @@ def judged(
         view, found, kinks, drift_of(curve), end.margin, tolerance, reach
     )
     rates, ways = view.exponents * degree * found.margin, end.field.network(growing)
+    tail = float(curve.flow.loss.tail)
     log_scale = degree * float(curve.log_radius[-1])  # log R
-    log_log_t = log_scale + math.log(found.margin)
+    log_log_t = tail * (log_scale + math.log(found.margin))
     return Limit(
         verdict=verdict,
         reasons=tuple(reasons),
@@ -261,7 +268,7 @@ def judged(
         margin=found.margin,
         distance=view.distance,
         certificate=certificate(found, kinks),
-        stability=stability(view, verdict, rates, ways, log_log_t, degree),
+        stability=stability(view, verdict, rates, ways, log_log_t, tail * degree),
     )
 
 

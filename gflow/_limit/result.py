@@ -69,7 +69,8 @@ class Stability:
         unstable: How many rates are positive.
         neutral: How many rates are zero to 1e-7 $L m$.
         amplitude: The part of the deviation at the end that grows, in radians.
-        log_log_t: $\log \log t$ at the end, taken as $\log (r^L m)$, which it tends to.
+        log_log_t: $\log \log t$ at the end, taken as $\beta \log (r^L m)$, which it
+            tends to, with $\beta$ the tail of the loss.
         log_log_t_escape: Where $\log \log t$ will be when the growing part of the
             deviation has come to half a radian, by linear growth: an order of
             magnitude. `inf` at a local maximum, NaN if it cannot be told.

@@ -8,6 +8,7 @@ from ._abstract import AbstractRateClock, AbstractTimeClock
 class Polar(AbstractRateClock):
     r"""The clock of polar coordinates, $\mathrm d\tau = G\, r^{L-2} \mathrm dt$.
 
+    $G = -\frac1n \sum_i \ell'(z_i)$ is over the samples that some weight moves.
     In it $\mathrm d\theta / \mathrm d\tau = P_\theta J(\theta)^\top q$, which depends
     on the radius through $q$ alone. For homogeneous networks and gradient flow.
     """
@@ -17,7 +18,10 @@ class Polar(AbstractRateClock):
 
 
 class Loss(AbstractRateClock):
-    r"""$\mathrm d\tau = G\,\mathrm dt$: in it the weights move by $J(w)^\top q$."""
+    r"""$\mathrm d\tau = G\,\mathrm dt$: in it the weights move by $J(w)^\top q$.
+
+    $G = -\frac1n \sum_i \ell'(z_i)$ is over the samples that some weight moves.
+    """
 
     def log_rate(self, speeds):
         return speeds.log_slope

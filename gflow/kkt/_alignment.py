@@ -16,7 +16,7 @@ def alignment(point: Point, subgradient: PyTree | None = None) -> Scalar:
 
     It tends to 1 along the flow of a network with locally Lipschitz gradients, and is 1
     at a KKT point of the max-margin problem. Near 1 its digits run out where `turning`,
-    the tangent of the angle, still has them. Where a curve slides along kinks it is
+    the tangent of the angle, still has some. Where a curve slides along kinks it is
     that of its motion. Other points at kinks have recorded none: they take the
     derivative that JAX takes, unless the shortest one is passed as `subgradient`.
 
@@ -50,8 +50,8 @@ def turning(point: Point, subgradient: PyTree | None = None) -> Scalar:
     $$|\mathrm d\theta / \mathrm d\log r| = \tan \angle(w, -\nabla \mathcal L(w))
       = \sqrt{\beta^{-2} - 1}$$
 
-    How fast the direction turns against the growth of the norm; it has all its digits
-    where the `alignment` $\beta$ rounds to 1.
+    How fast the direction turns against the growth of the norm; it has digits where
+    the `alignment` $\beta$ rounds to 1, down to the error of $q$, some 1e-12.
 
     Args:
         point: Of a positively homogeneous network that classifies.

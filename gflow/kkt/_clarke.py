@@ -79,7 +79,7 @@ def _multipliers(
     flow, direction = point.flow, point.direction
     each = near.reshape(flow.samples, -1)
     samples = np.any(each, axis=1)
-    ties = find_ties(flow, direction, point.known_kinks(), active_tol, samples)
+    ties = find_ties(point, active_tol, samples)
     one_by_one = np.tile(np.eye(flow.rivals), (flow.samples, 1, 1))
     hulls = find_hulls(flow, direction, ties, samples, one_by_one)
     theta = np.asarray(ravel_pytree(_tree.parameters(direction))[0])

@@ -4,7 +4,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from .._logs import log_sum_exp
 from .._point import Point
 from .._polar import LOG_LARGE, Polar
 from .._types import Scalar
@@ -30,6 +29,7 @@ def loss_gradient(point: Point, subgradient: PyTree | None = None) -> GradientPa
     $$-\nabla \mathcal L = G\, r^{L-1} J(\theta)^\top q, \qquad
       G = \tfrac1n \sum_i -\ell'(z_i)$$
 
+    with $G$ over the samples of $q$: without those that no weight moves, on a curve.
     At kinks of the network it is what `alignment` takes.
 
     Args:
@@ -54,8 +54,7 @@ def loss_gradient(point: Point, subgradient: PyTree | None = None) -> GradientPa
     view, flow = Polar(point), point.flow
     along, across = view.pull(subgradient)
     scale = jnp.exp(jnp.minimum(view.log_scale, LOG_LARGE / max(flow.loss.tail, 1)))
-    log_pull = log_sum_exp(flow.log_weights(scale * view.margins))
-    log_pull = log_pull - math.log(flow.samples)
+    log_pull = view.log_pull(scale) - math.log(flow.samples)
     log_pull = jnp.where(
         view.log_scale > LOG_LARGE, -jnp.inf * jnp.sign(jnp.min(view.margins)), log_pull
     )
@@ -76,9 +75,9 @@ def smoothed_margin_gradient(
       |\nabla_\perp \tilde\gamma| = \frac{Q}{r}\, |P_\theta J(\theta)^\top q|, \qquad
       Q = \sum_i \frac{\ell'(z_i)}{\ell'(\alpha)}$$
 
-    with $B$ as in `gflow.margins.growth`. Along the flow, per unit of time,
-    $\tilde\gamma$ grows by the radial parts of both gradients times each other, plus
-    the spherical parts times each other.
+    over the samples of $q$, with $B$ as in `gflow.margins.growth`. Along the flow, per
+    unit of time, $\tilde\gamma$ grows by the radial parts of both gradients times each
+    other, plus the spherical parts times each other.
 
     Args:
         point: Of a positively homogeneous network that classifies.

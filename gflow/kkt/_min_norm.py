@@ -33,7 +33,7 @@ class MinNormSubgradient(NamedTuple):
     Attributes:
         element: $h = \sum_i q_i h_i$ at norm one, a tree like the parameters of the
             network. The loss has $-G r^{L-1} h$ as its shortest subgradient, with
-            $G = -\frac1n \sum_i \ell'(z_i)$.
+            $G = -\frac1n \sum_i \ell'(z_i)$ over the samples that some weight moves.
         norm: $|h|$.
         free: How many gates were free: kinks that tie at a sample, where it matters.
         gates: For each kink of each sample the share of its first case, that of $u > 0$
@@ -112,7 +112,7 @@ def _shortest(point: Point, active_tol: float | None) -> MinNormSubgradient:
     samples = np.sum(pull, axis=1) > NEGLIGIBLE
     samples |= not known  # for shapes alone
     share = np.where(samples, np.sum(pull, axis=1), 1.0)
-    ties = find_ties(flow, direction, point.known_kinks(), active_tol, samples)
+    ties = find_ties(point, active_tol, samples)
     cotangents = (pull / share[:, None])[:, None, :]
     hulls = find_hulls(flow, direction, ties, samples, cotangents)
     base = sum((share[hull.sample] * hull.base for hull in hulls), np.zeros(theta.size))

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.csgraph
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Float64, PyTree
+from jaxtyping import Array, Bool, Float, Float64
 
 from .. import _tree
-from .._flow import AbstractFlow
 from .._gates import Kinks, frozen, record
+from .._point import Point
 from .._types import Scalar
 from .._units import Units, find_units
 
@@ -47,22 +47,17 @@ class Ties:
 
 
 def find_ties(
-    flow: AbstractFlow,
-    network: PyTree,
-    kinks: Kinks,
-    active_tol: float | None,
-    samples: Bool[np.ndarray, " samples"],
+    point: Point, active_tol: float | None, samples: Bool[np.ndarray, " samples"]
 ) -> Ties:
     """The ties of a network.
 
     Args:
-        flow: The samples.
-        network: Of any norm.
-        kinks: Of the margins of one sample.
+        point: The network, the samples, and what is known to be slid along: that ties.
         active_tol: A kink ties if u is at most this share of what changes of all
             weights by the norms of their units do to it; by default `ROUNDING`.
         samples: Those that are looked at; others have no ties.
     """
+    flow, network, kinks = point.flow, point.direction, point.known_kinks()
     groups: list[list[tuple[int, ...]]] = [[] for _ in range(flow.samples)]
     random = np.random.default_rng(0)
     size = sum(leaf.size for leaf in jax.tree.leaves(_tree.parameters(network)))
@@ -70,7 +65,11 @@ def find_ties(
     found = _kink_values(flow, network, kinks, find_units(network), directions)
     gates, u, terms = (np.asarray(part) for part in found)
     tol = ROUNDING if active_tol is None else active_tol
-    tied = (np.abs(u) <= tol * terms) & samples[:, None]
+    tied = np.abs(u) <= tol * terms
+    if point.slides is not None:
+        numbers = np.asarray(point.slides)
+        tied.ravel()[numbers[numbers >= 0]] = True
+    tied = tied & samples[:, None]
     if not np.any(tied):
         return Ties(kinks, gates, groups)
     # Inside of the hull a gate acts, or not, as it does almost everywhere.

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import jax.numpy as jnp
@@ -31,11 +32,17 @@ def balance(point: Point) -> tuple[Float[Array, "_width _width"], ...]:
         Ji and Telgarsky (2018), "Gradient descent aligns the layers of deep linear
         networks", arXiv:1810.02032.
     """
-    chain = chained(point.network, "gflow.layers.balance")
+    chain = chained(point.direction, "gflow.layers.balance")
     return tuple(
-        after.T @ after - before @ before.T
+        _scaled(point, after.T @ after - before @ before.T)
         for before, after in itertools.pairwise(chain)
     )
+
+
+def _scaled(point: Point, value: Array) -> Array:
+    """What is of degree two in the weights at the norm of a point; zero stays zero."""
+    grown = value * jnp.exp(2 * jnp.asarray(point.log_radius))
+    return jnp.where(value == 0, 0.0, grown)
 
 
 def imbalance(point: Point) -> Scalar:
@@ -51,7 +58,7 @@ def imbalance(point: Point) -> Scalar:
         point: Of a network whose layers are matrices, in the order of evaluation.
 
     Returns:
-        A scalar, not negative; 0 if balanced.
+        A scalar, not negative; 0 if balanced, `inf` past $r = 10^{154}$.
 
     Raises:
         ValueError: If the shapes of the layers do not fit together.
@@ -63,8 +70,8 @@ def imbalance(point: Point) -> Scalar:
         Ji and Telgarsky (2018), "Gradient descent aligns the layers of deep linear
         networks", arXiv:1810.02032, where it is written $D$.
     """
-    chain = chained(point.network, "gflow.layers.imbalance")
+    chain = chained(point.direction, "gflow.layers.imbalance")
     squares = jnp.stack([jnp.sum(matrix**2) for matrix in chain])
-    gaps = balance(point)
+    gaps = balance(dataclasses.replace(point, log_radius=jnp.zeros(())))
     norms = [jnp.linalg.norm(gap, ord=2) for gap in gaps]
-    return jnp.max(squares) - squares[-1] + sum(norms)
+    return _scaled(point, jnp.max(squares) - squares[-1] + sum(norms))

@@ -8,6 +8,10 @@ from .._polar import LOG_LARGE, Polar
 from .._types import Scalar
 
 
+ROUNDED = 1e-15
+r"""A smoothed margin $\alpha$ below this is zero: some sample is lost."""
+
+
 class MarginGrowth(NamedTuple):
     r"""The two terms of $\mathrm d \log \tilde\gamma / \mathrm d \log r$.
 
@@ -54,7 +58,7 @@ def growth(point: Point, subgradient: PyTree | None = None) -> MarginGrowth:
     view = Polar(point)
     along, across = view.pull(subgradient)
     alpha = view.smoothed_margin() * jnp.exp(jnp.minimum(view.log_scale, LOG_LARGE))
-    alpha = jnp.where(alpha > 0, alpha, jnp.nan)
+    alpha = jnp.where(alpha > ROUNDED, alpha, jnp.nan)
     excess = view.excess() / alpha
     return MarginGrowth(
         radial=view.degree * excess,

@@ -25,7 +25,7 @@ def modified(point: Point, degree: float, bound: Sequence[float]) -> Scalar:
         bound: $c_0, c_1, \dots$, at most $M$ of them. It is not checked.
 
     Returns:
-        A scalar.
+        A scalar. NaN where $r^M$ or the margins overflow.
 
     Raises:
         ValueError: If `bound` is too long, or holds a negative number, or if the

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
@@ -28,7 +30,10 @@ def patterns(point: Point) -> Bool[Array, "samples units"]:
     References:
         Sridhar and Johansen (2025), arXiv:2505.15013, for changes of patterns.
     """
-    return _patterns(point, point.direction)
+    found = _patterns(point, point.direction)
+    if point.sides is None or point.sides.shape != found.shape:
+        return found
+    return point.sides  # at a kink the sign of u is that of its rounding
 
 
 def _patterns(point: Point, network: PyTree) -> Bool[Array, "samples units"]:
@@ -96,5 +101,9 @@ def pattern_distance(point: Point, start: Point | PyTree) -> Scalar:
     References:
         Sridhar and Johansen (2025), arXiv:2505.15013, for changes of patterns.
     """
-    here, there = patterns(point), _patterns(point, direction_of(start))
+    here = patterns(point)
+    if isinstance(start, Point):
+        there = patterns(dataclasses.replace(start, flow=point.flow))
+    else:
+        there = _patterns(point, direction_of(start))
     return jnp.mean(here != there, dtype=float)  # of booleans: else float32

@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import gflow
 import jax
 import mpmath
 import numpy as np
@@ -98,3 +99,32 @@ def test_log_t_within_the_first_step_is_the_time_that_it_takes(log_t):
     point = trajectory.at(log_t=log_t)
     expected = true_log_t(problem("relu2")[0], trajectory, 0.0, float(point.tau[0]))
     assert abs(expected - log_t) <= 1e-8
+
+
+@pytest.mark.parametrize("log_scale", [60.0, 300.0, 690.0])
+def test_times_late_in_long_steps_are_found(log_scale):
+    """On one step t may grow by e to 1e200: log t, an exponential, is what is inverted.
+
+    The loss of the logistic flow is 1 / t, but for log log t.
+    """
+    random = np.random.default_rng(2)
+    x = random.normal(size=(9, 3))
+    flow = gflow.GradientFlow(gflow.Logistic(), x, np.sign(x[:, 1]))
+    network = gflow.nn.MLP(3, (4, 3), leak=1.0, key=jax.random.key(5))
+    until = gflow.Until(log_margin_scale=log_scale)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    end = float(curve.log_t[-1])
+    times = np.append(np.geomspace(10.0, 0.999 * end, 300), end)
+    found = curve.at(log_t=times)
+    late = times > 1e4
+    # L t (log t)^(2 - 2/L) tends to a constant.
+    np.testing.assert_allclose(-found.log_loss[late] / times[late], 1, rtol=1e-2)
+    fine = curve.refined(16)
+    assert np.all(np.diff(fine.log_t) > 0)
+    place = np.interp(times, np.asarray(fine.log_t), np.arange(len(fine)))
+    low, high = np.floor(place).astype(int), np.ceil(place).astype(int)
+    log_radius = np.asarray(fine.log_radius)
+    assert np.all(found.log_radius >= log_radius[low] - 1e-9)
+    assert np.all(found.log_radius <= log_radius[high] + 1e-9)
+    again = curve.at(tau=np.asarray(found.tau)[::7])
+    np.testing.assert_allclose(again.log_radius, found.log_radius[::7], rtol=1e-6)
