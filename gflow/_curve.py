@@ -51,8 +51,8 @@ class AbstractCurve(eqx.Module):
     steps: eqx.AbstractVar[Steps | None]
 
     @abc.abstractmethod
-    def _recorded(self) -> dict[str, Any]:
-        """What points have of `kinks`, `sides` and `slides`, as far as known."""
+    def _recorded(self, at: slice) -> dict[str, Any]:
+        """What points at some times have of `kinks`, `sides` and `slides`, if known."""
 
     @abc.abstractmethod
     def _sliced(self, index: slice) -> Self:
@@ -109,8 +109,13 @@ class AbstractCurve(eqx.Module):
         at, times = operator.index(index), len(self)
         if not -times <= at < times:
             raise IndexError(f"The curve has {times} points, and none of number {at}.")
-        moving, still = _apart(self._points())
-        return eqx.combine(_row(moving, at % times), still)
+        at = at % times
+        moving, still = _apart(self._points({}))
+        found = eqx.combine(_row(moving, at), still)
+        recorded = self._recorded(slice(at, at + 1))
+        kinks = recorded.pop("kinks", None)
+        parts = {name: jnp.asarray(rows[0]) for name, rows in recorded.items()}
+        return dataclasses.replace(found, kinks=kinks, **parts)
 
     def map(self, fn: Callable[..., PyTree], *arrays: PyTree) -> PyTree:
         """Apply a function to each point: a diagnostic, or one of your own.
@@ -144,9 +149,9 @@ class AbstractCurve(eqx.Module):
             ]
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
 
-    def _points(self) -> Point:
-        """All points as one, with a leading time axis."""
-        recorded = self._recorded()
+    def _points(self, recorded: dict[str, Any] | None = None) -> Point:
+        """All points as one, with a leading time axis, and with what is recorded."""
+        recorded = self._recorded(slice(None)) if recorded is None else recorded
         columns = (self.log_radius, self.log_t, self.log_loss, self.weights)
         return Point(
             self.flow,

@@ -93,9 +93,12 @@ class Trajectory(AbstractCurve):
             return self._turned()[1]
         return np.zeros((len(self.tau), *self.field.gates.on.shape), bool)
 
-    def _turned(self) -> Bool[np.ndarray, "2 times samples kinks"]:
-        """Which gates are on at each time, and which kinks are slid along."""
-        return gates_at(self.turns, np.asarray(self.tau), self.field.gates.on.shape)
+    def _turned(
+        self, at: slice = slice(None)
+    ) -> Bool[np.ndarray, "2 times samples kinks"]:
+        """Which gates are on at some times, and which kinks are slid along."""
+        tau = np.asarray(self.tau)[at]
+        return gates_at(self.turns, tau, self.field.gates.on.shape)
 
     def __repr__(self) -> str:
         """A dozen lines: what was followed, from where to where, and how it ended."""
@@ -116,15 +119,16 @@ class Trajectory(AbstractCurve):
         )
         return table("Trajectory", rows)
 
-    def _recorded(self):
+    def _recorded(self, at):
         if self.field.kinks.count == 0 or not self.turns:
             return {"kinks": self.field.kinks}
-        on, slides = self._turned()
-        flat = slides.reshape(len(slides), -1)
-        # The numbers of those slid along come first.
-        most = np.max(np.sum(flat, axis=1), initial=0)
-        first = np.argsort(~flat, axis=1, kind="stable")[:, :most]
-        numbers = np.where(np.take_along_axis(flat, first, axis=1), first, -1)
+        on, slides = self._turned(at)
+        found = [np.flatnonzero(each) for each in slides]
+        # Few sizes, since functions of points are compiled for each.
+        most = max((len(each) for each in found), default=0)
+        numbers = np.full((len(found), most and 1 << (most - 1).bit_length()), -1)
+        for row, each in zip(numbers, found, strict=True):
+            row[: len(each)] = each
         return {"kinks": self.field.kinks, "sides": on, "slides": numbers}
 
     def _sliced(self, index):

@@ -29,7 +29,8 @@ def gates_at(
 ) -> Bool[np.ndarray, "2 times samples kinks"]:
     """Which gates are on at some times, and which kinks are slid along, as noted."""
     index = np.searchsorted([tau for tau, _ in turns], tau, "right") - 1
-    return unpacked(np.stack([bits for _, bits in turns])[np.maximum(index, 0)], shape)
+    rows = [turns[k][1] for k in np.maximum(index, 0)]
+    return unpacked(np.reshape(rows, (len(rows), turns[0][1].size)), shape)
 
 
 def within_steps(field: Field, samples: Sample, turns: Turns) -> Turns:

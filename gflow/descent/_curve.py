@@ -77,7 +77,8 @@ class Descent(AbstractCurve):
         }
         return table("Descent", rows)
 
-    def _recorded(self):
+    def _recorded(self, at):
+        del at
         return {}
 
     def _sliced(self, index):
