@@ -181,13 +181,14 @@ class StepScalars(eqx.Module):
         return xp.log(self.length) + xp.log(fraction) + top + xp.log(total)
 
     def log_loss(
-        self, fraction: Float[AnyArray, "*steps"]
+        self,
+        fraction: Float[AnyArray, "*steps"],
+        log_radius: Float[AnyArray, "*steps"] | None = None,
     ) -> Float[AnyArray, "*steps"]:
-        r"""$\log \mathcal L$ after this fraction of the step."""
-        fraction = fraction[..., None]
-        log_radius = _evaluate(self.log_radius, fraction)
-        log_scale = self.loss_exponent[..., None] * log_radius
-        return -_magnified(self.loss, fraction, log_scale)[..., 0]
+        r"""$\log \mathcal L$ after this fraction of the step, where $\rho$ is this."""
+        rho = self.log_radius_at(fraction) if log_radius is None else log_radius
+        log_scale = (self.loss_exponent * rho)[..., None]
+        return -_magnified(self.loss, fraction[..., None], log_scale)[..., 0]
 
     def first(self, fraction: Float[AnyArray, "*steps"]) -> "StepScalars":
         """The first fraction of the step, as a step."""

@@ -17,9 +17,12 @@ def log_mean_exp(values: Float[Array, "*shape n"]) -> Float[Array, "*shape"]:
     equal to it to the last bit.
     """
     top = jax.lax.stop_gradient(jnp.max(values, axis=-1))
+    nothing = top == -jnp.inf
+    top = jnp.where(nothing, 0.0, top)  # else there is no number to subtract
     below, least = values - top[..., None], 1 / values.shape[-1]
     mean = jnp.mean(jnp.exp(below - _excess(below)), axis=-1)
-    return top + jnp.log(mean + _excess(least - mean))
+    found = jnp.log(mean + _excess(jnp.where(nothing, 0.0, least - mean)))
+    return top + found
 
 
 def _excess(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

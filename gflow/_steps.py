@@ -157,7 +157,9 @@ def sample(
     """The curve at given values of `tau` or `log_t`, which must lie on it."""
     ends = join(start, steps)
     axis = getattr(ends, name)
-    index = np.clip(np.searchsorted(axis, times, side="left") - 1, 0, len(axis) - 2)
+    # Where a clock stands still for good, of the points of one time it is the last.
+    index = np.searchsorted(axis, times, side="right") - 1
+    index = np.clip(index - (axis[index] == times), 0, len(axis) - 2)
     before, after = (jax.tree.map(lambda a: a[index + k], ends) for k in (0, 1))
     log_t = times if name == "log_t" else field.clock.log_t_at(times)
     part = jax.tree.map(lambda a: a[index], steps)
@@ -173,8 +175,8 @@ def sample(
         else:
             wanted = np.log(np.maximum(times - before.tau, 0.0))
     fraction = fractions_at(log_rate, wanted)
-    fraction = np.where(times == getattr(after, name), 1.0, fraction)
     fraction = np.where(times == getattr(before, name), 0.0, fraction)
+    fraction = np.where(times == getattr(after, name), 1.0, fraction)
     found = within(field, before, part, fraction)
     return eqx.tree_at(lambda s: getattr(s, name), found, times)
 
@@ -210,6 +212,9 @@ def within(field: Field, before: Sample, steps: Steps, fraction) -> Sample:
     point = point * _log_time.interpolate(values, fraction)
     norm = np.linalg.norm(point, axis=1)
     log_radius = before.point[:, -1] + steps.growth * fraction + np.log(norm)
+    # At the ends what is stored comes back to the last bit.
+    inside = (fraction > 0) & (fraction < 1)
+    rho = np.where(inside, log_radius, scalars.log_radius_at(fraction))
     with np.errstate(divide="ignore"):  # at fraction 0
         log_t = _log_time.log_add(before.log_t, scalars.log_elapsed(fraction))
         elapsed = scalars.log_tau_elapsed(fraction)
@@ -218,6 +223,6 @@ def within(field: Field, before: Sample, steps: Steps, fraction) -> Sample:
         tau=tau,
         log_t=log_t,
         point=np.concatenate([point / norm[:, None], log_radius[:, None]], axis=1),
-        log_loss=scalars.log_loss(fraction),
+        log_loss=scalars.log_loss(fraction, rho),
         weights=weights_within(field, before, steps, fraction),
     )

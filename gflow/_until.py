@@ -83,7 +83,8 @@ class SaveAt:
 
     Args:
         log_t: Increasing logarithms of physical time; or
-        tau: increasing times of the solver's clock.
+        tau: increasing times of the solver's clock. Those past the end, which is not
+            known before, are left out.
         observables: Keep what this function of a `gflow.Point` returns, an array or a
             dictionary of arrays, in place of the points: then the trajectory has only
             its two ends, and `observables`. Without times, at every step.

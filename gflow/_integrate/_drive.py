@@ -38,6 +38,9 @@ CHUNK_BYTES = 64e6
 BALANCED = 1e-5
 """A gradient below this share of the pulls of samples is what a balance leaves."""
 
+FITTED = 1e-3
+"""Errors below this times `rtol` of the targets are those of a flow at rest."""
+
 CHUNK_SECONDS = 0.5
 """How long a chunk should run: so quick are Ctrl-C and the progress line."""
 
@@ -234,7 +237,7 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     if early is not None:
         result, message = early, early.value
         if early in (RESULTS.critical_point, RESULTS.unresolved):
-            message = f"{message} {run.verdict}"
+            message = f"{message} {run.verdict}{_fitted(run)}"
         if early is RESULTS.out_of_steps:
             message = f"{message}{_balance(run)}"
     else:
@@ -269,6 +272,19 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     turns = turns_of(run, samples)
     curve = trajectory(field, samples, result, stats, steps, turns, seen)
     return curve, message
+
+
+def _fitted(run: Run) -> str:
+    """What a flow of regression that rests leaves of a loss that is asked for."""
+    flow, errors = run.field.flow, np.abs(np.asarray(run.carry.margins))
+    if flow.kind != "targets" or run.levels.log_loss is None:
+        return ""
+    if np.max(errors) > FITTED * run.rtol * np.max(np.abs(np.asarray(flow.y))):
+        return ""
+    return (
+        " All targets are fitted, to an error that is followed no further: ask for a "
+        "larger `log_loss`, or lower `rtol`."
+    )
 
 
 def _balance(run: Run) -> str:

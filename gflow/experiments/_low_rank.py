@@ -89,7 +89,7 @@ def low_rank(
 
     def found():
         end = np.asarray(curve.direction.inner[-1])
-        spectrum = np.linalg.svd(end, compute_uv=False)
+        spectrum = np.append(np.linalg.svd(end, compute_uv=False), 0.0)  # of two
         off = np.linalg.norm(end - neurons / size)
         shares = multipliers / np.sum(multipliers)
         miss = np.max(np.abs(np.asarray(curve.weights[-1]) / shares - 1))

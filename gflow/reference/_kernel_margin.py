@@ -109,7 +109,10 @@ def neuron_kernel_margin(
             f"least one of each, but has shape {blocks.shape}."
         )
     samples, neurons = blocks.shape[:2]
-    blocks = blocks / (unit := float(np.max(np.linalg.norm(blocks, axis=2))))
+    most = max(float(np.max(np.abs(blocks))), 1e-300)  # its square may underflow
+    blocks = blocks / most
+    unit = float(np.max(np.linalg.norm(blocks, axis=2)))
+    blocks, unit = blocks / max(unit, 1e-300), most * unit
     weights, blur = np.full(samples, 1 / samples), BLUR
     margin, bound = -np.inf, np.inf
     for _ in range(max_steps):

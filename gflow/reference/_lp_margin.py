@@ -48,18 +48,16 @@ def lp_margin(
     if norm == "l1":
         guess = found.x[:features] - found.x[features:]
         size = float(np.max(np.abs(guess)))
-        free = np.abs(guess) > TIGHT * size
-        shape = np.diag(np.sign(guess))[:, free]
-        cost = np.ones(shape.shape[1])
+        shape = np.diag(np.sign(guess))[:, np.abs(guess) > TIGHT * size]
     else:
         guess, size = found.x[:features], float(found.x[features])
         bound = np.abs(guess) >= size * (1 - TIGHT)
         signs = np.where(bound, np.sign(guess), 0.0)
-        shape = np.column_stack([signs, np.eye(features)[:, ~bound]])
-        cost = np.eye(1, shape.shape[1])[0]
-    guess_multipliers = -found.ineqlin.marginals[: len(rows)]
+        # Where w is not unique the simplex method leaves some of it at zero.
+        inner = ~bound & (np.abs(guess) > TIGHT * size)
+        shape = np.column_stack([signs, np.eye(features)[:, inner]])
     w = primal(rows, guess, shape)
-    multipliers = dual(rows, guess_multipliers, shape, cost)
+    multipliers = dual(rows, -found.ineqlin.marginals[: len(rows)], norm)
     largest = float(np.sum(np.abs(w)) if norm == "l1" else np.max(np.abs(w)))
     prove(rows, w, multipliers, largest, norm)
     return w, largest, np.maximum(multipliers, 0.0)
@@ -97,9 +95,22 @@ def primal(rows, guess, shape):
     return shape @ exact_solution(reduced[chosen], np.ones(len(chosen)))
 
 
-def dual(rows, guess, shape, cost):
-    """The multipliers of the rows that push, from as many independent columns."""
+def dual(rows, guess, norm):
+    r"""The multipliers of the rows that push, from as many independent equations.
+
+    These are what is tight of the pull $A^\top \lambda$: its largest entries are one,
+    in the norm dual to l1; else their sum is, and some are zero.
+    """
     pushing = np.flatnonzero(guess > TIGHT * np.max(guess))
+    pull = rows.T @ guess
+    if norm == "l1":
+        shape = np.diag(np.sign(pull))[:, np.abs(pull) > 1 - TIGHT]
+        cost = np.ones(shape.shape[1])
+    else:
+        none = np.abs(pull) <= TIGHT * np.max(np.abs(pull))
+        signs = np.where(none, 0.0, np.sign(pull))
+        shape = np.column_stack([signs, np.eye(len(pull))[:, none]])
+        cost = np.eye(1, shape.shape[1])[0]
     reduced = (rows @ shape)[pushing]
     chosen = independent(reduced, len(pushing))
     multipliers = np.zeros(len(rows))

@@ -74,7 +74,7 @@ def min_norm_point(
         Wolfe (1976), "Finding the nearest point in a polytope", Mathematical
         Programming 11.
     """
-    oracle, first = checked_set(points, start)
+    oracle, first, unit = checked_set(points, start)
     corners, shares, point = first[None], np.ones(1), first
     largest, gap = float(first @ first), np.inf
     for call in range(1, max_steps + 1):
@@ -84,7 +84,12 @@ def min_norm_point(
         known = np.any(np.all(corners == new, axis=1))
         if gap <= tolerance * largest or known:
             return MinNormPoint(
-                point, math.sqrt(point @ point), corners, shares, max(gap, 0.0), call
+                unit * point,
+                unit * math.sqrt(point @ point),
+                unit * corners,
+                shares,
+                unit * (unit * max(gap, 0.0)),
+                call,
             )
         corners, shares = np.vstack([corners, new]), np.append(shares, 0.0)
         corners, shares = minor_cycle(corners, shares)
@@ -120,8 +125,8 @@ def affine_shares(corners):
 
 def checked_set(
     points: ArrayLike | Oracle, start: ArrayLike | None
-) -> tuple[Oracle, Float64[np.ndarray, " weights"]]:
-    """The oracle of a set, and a point of it."""
+) -> tuple[Oracle, Float64[np.ndarray, " weights"], float]:
+    """The oracle of a set, and a point of it, in a unit: of its largest entry."""
     if callable(points):
         if start is None:
             raise ValueError(
@@ -131,19 +136,21 @@ def checked_set(
         first = checked_array(start, "start")
         if first.ndim != 1:
             raise ValueError(f"`start` must be a vector, but has shape {first.shape}.")
-        return points, first
+        return points, first, 1.0
     rows = checked_array(points, "points")
     if rows.ndim != 2 or rows.size == 0:
         raise ValueError(
             "`points` must have shape (points, weights), at least one of each, but has "
             f"shape {rows.shape}."
         )
+    unit = 2.0 ** np.floor(np.log2(max(float(np.max(np.abs(rows))), 1e-300)))
+    rows = rows / unit
     if start is None:
         first = rows[np.argmin(np.sum(rows**2, axis=1))]
     else:
-        first = checked_array(start, "start")
+        first = checked_array(start, "start") / unit
     if first.shape != rows.shape[1:]:
         raise ValueError(
             f"`start` must have shape {rows.shape[1:]}, but has shape {first.shape}."
         )
-    return lambda direction: rows[np.argmin(rows @ direction)], first
+    return lambda direction: rows[np.argmin(rows @ direction)], first, unit
