@@ -204,17 +204,23 @@ def weights_within(field: Field, before: Sample, steps: Steps, fraction):
     return field.duals.normalized(found)
 
 
-def within(field: Field, before: Sample, steps: Steps, fraction) -> Sample:
-    """The curve at a fraction of each step."""
-    start, scalars = before.point[:, None, :-1], steps.scalars
-    values = np.concatenate([start, steps.nodes], axis=1)
+def points_within(before: Sample, steps: Steps, fraction):
+    """Directions, log-radii and log-losses at a fraction of each step."""
+    values = np.concatenate([before.point[:, None, :-1], steps.nodes], axis=1)
     point = np.exp(steps.rates * fraction[:, None])
     point = point * _log_time.interpolate(values, fraction)
     norm = np.linalg.norm(point, axis=1)
     log_radius = before.point[:, -1] + steps.growth * fraction + np.log(norm)
     # At the ends what is stored comes back to the last bit.
     inside = (fraction > 0) & (fraction < 1)
-    rho = np.where(inside, log_radius, scalars.log_radius_at(fraction))
+    rho = np.where(inside, log_radius, steps.scalars.log_radius_at(fraction))
+    return point / norm[:, None], log_radius, steps.scalars.log_loss(fraction, rho)
+
+
+def within(field: Field, before: Sample, steps: Steps, fraction) -> Sample:
+    """The curve at a fraction of each step."""
+    direction, log_radius, log_loss = points_within(before, steps, fraction)
+    scalars = steps.scalars
     with np.errstate(divide="ignore"):  # at fraction 0
         log_t = _log_time.log_add(before.log_t, scalars.log_elapsed(fraction))
         elapsed = scalars.log_tau_elapsed(fraction)
@@ -222,7 +228,7 @@ def within(field: Field, before: Sample, steps: Steps, fraction) -> Sample:
     return Sample(
         tau=tau,
         log_t=log_t,
-        point=np.concatenate([point / norm[:, None], log_radius[:, None]], axis=1),
-        log_loss=scalars.log_loss(fraction, rho),
+        point=np.concatenate([direction, log_radius[:, None]], axis=1),
+        log_loss=log_loss,
         weights=weights_within(field, before, steps, fraction),
     )

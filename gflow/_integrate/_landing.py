@@ -9,7 +9,7 @@ from .. import _log_time
 from .._field import Field
 from .._log_time import StepScalars
 from .._places import first_passed
-from .._steps import Sample, Steps, join, weights_within, within
+from .._steps import Sample, Steps, join, points_within, weights_within, within
 from .._types import Scalar
 from .._until import LEVELS, Levels, Until
 
@@ -58,7 +58,7 @@ def land(
     """
     before = jax.tree.map(lambda a: a[-2:-1], join(start, steps))
     last = jax.tree.map(lambda a: a[-1:], steps)
-    met = _first_level(field, before, last, until)
+    met = _first_level(before, last, until)
     if met is None:
         return steps, None
     name, fraction = met
@@ -67,7 +67,7 @@ def land(
 
 
 def _first_level(
-    field: Field, before: Sample, last: Steps, until: Until
+    before: Sample, last: Steps, until: Until
 ) -> tuple[str, Float[np.ndarray, " 1"]] | None:
     """The level that a step meets first, and after which fraction of it."""
     scalars = last.scalars
@@ -75,11 +75,11 @@ def _first_level(
     def value(name, fraction):
         if name == "log_t":
             return _log_time.log_add(before.log_t, scalars.log_elapsed(fraction))
-        here = within(field, before, last, fraction)
+        _, log_radius, log_loss = points_within(before, last, fraction)
         whole = fraction == 1  # what is stored, to the last bit
         if name == "log_loss":
-            return -np.where(whole, last.log_loss, here.log_loss)
-        log_radius = np.where(whole, last.log_radius, here.point[:, -1])
+            return -np.where(whole, last.log_loss, log_loss)
+        log_radius = np.where(whole, last.log_radius, log_radius)
         return log_radius if name == "log_radius" else scalars.degree * log_radius
 
     passed = {}
