@@ -20,6 +20,7 @@ from .._until import Levels
 from . import _attempt, _checkpoint, _events, _loop, _rest
 from ._budget import in_words
 from ._carry import controller, tolerance
+from ._ends import balance, fitted
 from ._interruption import interruption
 from ._landing import land
 from ._modes import LATEST
@@ -34,12 +35,6 @@ FIRST_CHECKPOINT_SECONDS, CHECKPOINT_SECONDS = 5.0, 20.0
 CHUNK_STEPS = 64
 CHUNK_BYTES = 64e6
 """The most steps in a chunk, and the most memory that its buffers take."""
-
-BALANCED = 1e-5
-"""A gradient below this share of the pulls of samples is what a balance leaves."""
-
-FITTED = 1e-3
-"""Errors below this times `rtol` of the targets are those of a flow at rest."""
 
 CHUNK_SECONDS = 0.5
 """How long a chunk should run: so quick are Ctrl-C and the progress line."""
@@ -237,9 +232,9 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     if early is not None:
         result, message = early, early.value
         if early in (RESULTS.critical_point, RESULTS.unresolved):
-            message = f"{message} {run.verdict}{_fitted(run)}"
+            message = f"{message} {run.verdict}{fitted(run)}"
         if early is RESULTS.out_of_steps:
-            message = f"{message}{_balance(run)}"
+            message = f"{message}{balance(run)}"
     else:
         assert last is not None, "A level is met at the end of a step."
         last, met = land(run.field, last_sample(run), last, run.levels)
@@ -272,29 +267,3 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     turns = turns_of(run, samples)
     curve = trajectory(field, samples, result, stats, steps, turns, seen)
     return curve, message
-
-
-def _fitted(run: Run) -> str:
-    """What a flow of regression that rests leaves of a loss that is asked for."""
-    flow, errors = run.field.flow, np.abs(np.asarray(run.carry.margins))
-    if flow.kind != "targets" or run.levels.log_loss is None:
-        return ""
-    if np.max(errors) > FITTED * run.rtol * np.max(np.abs(np.asarray(flow.y))):
-        return ""
-    return (
-        " All targets are fitted, to an error that is followed no further: ask for a "
-        "larger `log_loss`, or lower `rtol`."
-    )
-
-
-def _balance(run: Run) -> str:
-    """What makes steps short where samples contradict each other; else nothing."""
-    field = with_gates(run.field, run.carry.gates)
-    found = _rest.modes(field, run.carry, tolerance(run.rtol, run.atol))
-    if found is None or not found.resting < BALANCED:
-        return ""
-    return (
-        f" There the gradient is at most {found.resting:.1e} of the pulls of the "
-        "samples, unit by unit: these contradict each other, and what moves the "
-        "weights still has few digits beside them."
-    )

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gflow import _pulls
+from gflow import _pulls, _turned
 from tiers import but_slow
 
 
@@ -161,6 +161,21 @@ def test_within_steps_gates_are_those_of_the_point():
     still = curve.slides
     assert np.all(np.abs(u[still]) < 1e-9)
     assert not np.any(curve.gates[still])
+
+
+@pytest.mark.parametrize("factor", [1e-2, 1e2])
+def test_what_counts_as_zero_is_of_no_matter(factor, monkeypatch):
+    curve = run("plain", 11)
+    turning = np.asarray(curve.map(gflow.kkt.turning))
+    gates = curve.refined(4).gates
+    for module, name in ((_pulls, "DEPENDENT"), (_turned, "CLEAR")):
+        monkeypatch.setattr(module, name, factor * getattr(module, name))
+    jax.clear_caches()  # what is compiled has the numbers of before
+    again = np.asarray(curve.map(gflow.kkt.turning))
+    np.testing.assert_allclose(again, turning, rtol=1e-9)
+    assert np.array_equal(curve.refined(4).gates, gates)
+    monkeypatch.undo()
+    jax.clear_caches()
 
 
 def test_what_slides_is_kept_in_files_and_told_of_neurons(tmp_path):
