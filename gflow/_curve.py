@@ -30,6 +30,20 @@ UNTRACEABLE = (
 """What a function raises that cannot be compiled."""
 
 
+def require_homogeneous(curve: "AbstractCurve", lacking: str) -> float:
+    """The degree of a curve of a network that classifies.
+
+    Raises:
+        ValueError: If it is none; the message says what it lacks so.
+    """
+    if curve.degree is None or curve.flow.kind == "targets":
+        raise ValueError(
+            "`curve` must be that of a homogeneous network that classifies: without a "
+            f"degree, or under the square loss, there is no {lacking}."
+        )
+    return float(curve.degree)
+
+
 class AbstractCurve(eqx.Module):
     """A network at many times, as a sequence of points.
 

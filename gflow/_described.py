@@ -5,6 +5,7 @@ from whoever reads it.
 """
 
 import dataclasses
+import hashlib
 import re
 from importlib import metadata
 from typing import Any
@@ -25,6 +26,10 @@ try:
     VERSION = metadata.version("gflow")
 except metadata.PackageNotFoundError:  # run from its sources
     VERSION = "(not installed)"
+
+
+SHORT = 16
+"""Arrays of at most so many entries are spelled out, longer ones told by a digest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,13 +85,32 @@ def settings(flow: AbstractFlow) -> dict[str, str]:
 
 def _text(module, left_out) -> str:
     fields = [f.name for f in dataclasses.fields(module) if f.name not in left_out]
-    values = {name: getattr(module, name) for name in fields}
-    values = {
-        name: value.tolist() if eqx.is_array(value) else value
-        for name, value in values.items()
-    }
-    inner = ", ".join(f"{name}={value!r}" for name, value in values.items())
+    inner = ", ".join(f"{name}={spelled(getattr(module, name))}" for name in fields)
     return f"{type(module).__name__}({inner})"
+
+
+class _Spelled:
+    """An array, whose representation tells it from any other."""
+
+    def __init__(self, array):
+        is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+        self.array = np.asarray(jax.random.key_data(array) if is_key else array)
+
+    def __repr__(self):
+        if self.array.size <= SHORT and self.array.dtype.kind != "V":
+            return repr(self.array.tolist())
+        digest = hashlib.sha256(np.ascontiguousarray(self.array).tobytes())
+        return f"{self.array.dtype}{self.array.shape}#{digest.hexdigest()[:16]}"
+
+
+def spelled(value: Any) -> str:
+    """All that a value is, in words no other value shares; of functions, the name."""
+
+    def words(leaf):
+        is_array = isinstance(leaf, jax.Array | np.ndarray | np.generic)
+        return _Spelled(leaf) if is_array else leaf
+
+    return eqx.tree_pformat(jax.tree.map(words, value), width=10**6)
 
 
 READY = {kind.__name__: kind for kind in (Polar, Loss, ArcLength, LogTime, Time)}

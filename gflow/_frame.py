@@ -59,6 +59,7 @@ class Frame(eqx.Module):
         pulled: What the samples pull at the unit of each weight, one by one.
         floor: What errors of that unit are relative to, at least.
         weight: The root of the share of each weight in the error, over its size.
+        portion: One over the number of weights of the unit of each weight.
         rtol: The tolerance that it was made for.
         lack: What its gates miss, if known.
     """
@@ -85,6 +86,7 @@ class Frame(eqx.Module):
     pulled: Float[Array, " weights"]
     floor: Float[Array, " weights"]
     weight: Float[Array, " weights"]
+    portion: Float[Array, " weights"]
     rtol: Scalar
     lack: Lack | None = None
 

@@ -115,7 +115,7 @@ def make_frame(
         pace = Paces(rate=still, share=still, power=jnp.zeros(()))
         one, all_of_it = jnp.zeros_like(sizes.unit), jnp.full_like(point, whole)
         sizes = _Sizes(one, all_of_it, whole)
-    floor, moved, count = _error_scales(
+    floor, moved, portion, count = _error_scales(
         field, point, log_radius, start, (pulled, squares), sizes, pace, rtol
     )
     return Frame(
@@ -126,7 +126,8 @@ def make_frame(
         share=pace.share, power=pace.power, rest=rest,
         basis=(basis, orthonormal(walls.after(length))),
         walls=walls.in_clock(length / start.length),
-        pulled=pulled, floor=floor, weight=1 / (moved * jnp.sqrt(count)), rtol=rtol,
+        pulled=pulled, floor=floor, weight=1 / (moved * jnp.sqrt(count)),
+        portion=portion, rtol=rtol,
     )  # fmt: skip
 
 
@@ -191,8 +192,7 @@ def _resting(field: Field, start: _Start, pulled, sizes: _Sizes, rtol):
     That is where the pulls are in balance, on a step that is long against each of them.
     """
     unit, size, whole = sizes
-    force = field.units.norms(start.gradient, unit)
-    pulled = field.units.norms(pulled, unit)
+    force, pulled = field.units.norms(jnp.stack([start.gradient, pulled]), unit)
     least = jnp.maximum(REST[0] * rtol, REST[1])
     rest = (force <= least * pulled) & (start.length * pulled > SLOW * size)
     return pulled, rest & (size > LARGE * whole) & field.euclidean
@@ -210,9 +210,10 @@ def _error_scales(
 ):
     """What errors of the unit of each weight are relative to: at least, and at all.
 
-    And the number of units that have a size. Units that the softmin holds stiffly are
-    seen by what they do to the whole: below that, rounding in the margins decides where
-    they are. So it does where samples that pull at a unit are in balance.
+    And one over the number of its weights, and the number of units that have a size.
+    Units that the softmin holds stiffly are seen by what they do to the whole: below
+    that, rounding in the margins decides where they are. So it does where samples that
+    pull at a unit are in balance.
     """
     pulled, squares = pulls
     units, (unit, size, whole) = field.units, sizes
@@ -221,12 +222,13 @@ def _error_scales(
         way = units.norms(start.gradient - pace.rate * point, unit)
         moved = size + start.length * way
     scale = field.scale(start.margins, log_radius)
-    held = start.length * scale * units.totals(squares, unit)
+    held, members = units.totals(jnp.stack([squares, jnp.ones_like(squares)]), unit)
+    held, portion = start.length * scale * held, 1 / members
     sharp = ~field.mild(start.margins, scale)
     floor = jnp.where(sharp & field.euclidean, whole * held / (1 + held), 0.0)
     rounding = start.length * jnp.finfo(float).eps * pulled
     floor = jnp.maximum(floor, rounding / (ROUNDED * rtol))
     moved = jnp.maximum(moved, floor)
-    count = units.populated(jnp.where(moved > 0, unit, units.count))
+    count = jnp.sum(jnp.where(moved > 0, portion, 0.0))
     moved = jnp.where(moved > 0, moved, 1.0)
-    return floor, moved, count
+    return floor, moved, portion, count

@@ -210,8 +210,7 @@ def _evaluate(values, fraction):
     """The polynomials through values at the `RATE_NODES`, at fractions of the step."""
     first, last = values[..., :1], values[..., -1:]
     # Not by a matrix product, whose rounding depends on how many steps there are.
-    table = _TABLES[RATE_NODES.size][2:]
-    inner = _total(values[..., k, None] * table[:, k] for k in range(RATE_NODES.size))
+    inner = (values[..., None, :] * _TABLES[RATE_NODES.size][2:]).sum(axis=-1)
     bend = inner[..., -1:]
     for k in reversed(range(inner.shape[-1] - 1)):
         bend = inner[..., k, None] + fraction * bend
@@ -253,7 +252,7 @@ def time_error(scalars: StepScalars, log_t: Scalar, log_elapsed: Scalar) -> Scal
     """
     before, last = jnp.abs(_HIGHEST @ scalars.rate)
     after = last * jnp.minimum(1.0, last / jnp.maximum(before, 1e-300))
-    log_scale = scalars.exponent * scalars.log_radius_at(jnp.ones(()))
+    log_scale = scalars.exponent * jnp.asarray(scalars.log_radius)[-1]
     slip = (1 + jnp.exp(jnp.minimum(log_scale, LOG_HUGE))) * TIME_ERROR * after
     error = slip * jnp.exp(log_elapsed - log_t) / jnp.maximum(jnp.abs(log_t), 1.0)
     return jnp.where(jnp.isfinite(error), error, 0.0)

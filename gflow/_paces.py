@@ -63,13 +63,13 @@ def paces(
     units = field.units
     safe = jnp.where(size > 0, size, 1.0)
     relative = point / safe
-    own = units.averages(relative * (gradient / safe), size, unit)
     _, linearized = jax.linearize(allowed, point)
     # A unit that another drags along grows at first faster than for long.
     # Of the way on the step: the gradient itself may underflow in products.
     way = jnp.where(length > 0, length, 1.0)
     bent = relative * (linearized(way * gradient) / safe)
-    second = units.averages(bent, size, unit)
+    both = jnp.stack([relative * (gradient / safe), bent])
+    own, second = units.averages(both, size, unit)
     lasting = jnp.sqrt(jnp.maximum(second, 0.0)) / jnp.sqrt(way)
     decay = jnp.minimum(lasting, DECAY / jnp.where(length > 0, length, jnp.inf))
     rate = jnp.clip(own, -decay, jnp.maximum(lasting, growth))

@@ -71,7 +71,8 @@ class Polar(eqx.Module):
         return self.degree * self.log_radius
 
     @property
-    def _log_large(self) -> float:
+    def log_large(self) -> float:
+        r"""The logarithm of the largest $R$ whose losses are finite."""
         return LOG_LARGE / max(self.flow.loss.tail, 1.0)
 
     def _is_far(self, alpha: Scalar) -> Bool[Array, ""]:
@@ -101,13 +102,13 @@ class Polar(eqx.Module):
 
     def smoothed_margin(self) -> Scalar:
         r"""$\tilde\gamma = \alpha / R$; see the public function of this name."""
-        scale = jnp.exp(jnp.minimum(self.log_scale, self._log_large))
+        scale = jnp.exp(jnp.minimum(self.log_scale, self.log_large))
         mean = log_mean_exp(self.flow.log_losses(scale * self.margins))
         return self.flow.loss.margin_of(mean + math.log(self.flow.samples)) / scale
 
     def total_weight(self) -> Scalar:
         r"""$\log \sum_i \ell'(z_i) / \ell'(\alpha)$ at radius $r$; 0 far out."""
-        scale = jnp.exp(jnp.minimum(self.log_scale, self._log_large))
+        scale = jnp.exp(jnp.minimum(self.log_scale, self.log_large))
         alpha = scale * self.smoothed_margin()
         own = self.flow.loss.log_weights(alpha[None])[0]
         return jnp.where(
@@ -120,7 +121,7 @@ class Polar(eqx.Module):
         Far out it is the entropy of the shares of the loss over $\alpha^{\beta - 1}$,
         in which nothing cancels.
         """
-        scale = jnp.exp(jnp.minimum(self.log_scale, self._log_large))
+        scale = jnp.exp(jnp.minimum(self.log_scale, self.log_large))
         alpha = scale * self.smoothed_margin()
         mean = scale * jnp.dot(self.weights, self.margins)
         near = jnp.exp(self.total_weight()) * mean - alpha

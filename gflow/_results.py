@@ -25,11 +25,17 @@ class RESULTS(enum.Enum):
         "The flow has come to rest at a critical point of the loss at finite weights: "
         "no unit and no mode of its motion grows, and `until` will not be met."
     )
+    balanced = (
+        "The flow is held in balance by samples that contradict each other, and what "
+        "the others still pull is lost in the rounding of that: where it goes is not "
+        "known from here on. The loss is right. Ask for a time before, or leave out "
+        "samples that contradict others."
+    )
     unresolved = (
-        "The flow rests at a saddle of the loss, and the amplitude of a mode that "
-        "grows has fallen below the tolerance or the rounding of the weights: when the "
-        "flow leaves, and for where, is not known. Lower `rtol`, start elsewhere, or "
-        "ask for a time before."
+        "A mode of the motion grows, as at a saddle of the loss, whose amplitude is "
+        "below the tolerance or the rounding of the weights: whether the flow leaves "
+        "the path that it is on, and for where, is not known from here on. Lower "
+        "`rtol`, start elsewhere, or ask for a time before."
     )
     vanishing = (
         "The weights shrink to zero and stay there: the correlation of the network "

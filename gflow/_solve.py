@@ -20,6 +20,7 @@ from ._integrate._carry import controller, tolerance
 from ._integrate._drive import drive
 from ._integrate._progress import AbstractMeter, meter
 from ._integrate._run import Run
+from ._replacing import require_directory
 from ._sides import packed
 from ._solvers import Switching, prepare
 from ._steps import Sample, join
@@ -207,10 +208,7 @@ def _new_file(path: Path) -> Path:
             f"`checkpoint` must be a new file, but {path} exists. Go on with it by "
             "`gflow.resume(path, flow, network)`, or delete it."
         )
-    if not path.parent.is_dir():
-        raise ValueError(
-            f"`checkpoint` must lie in a directory, but {path.parent} is none."
-        )
+    require_directory(path, "checkpoint")
     return path
 
 

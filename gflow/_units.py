@@ -41,53 +41,52 @@ class Units(eqx.Module):
         beside: For each unit another one that drives it, and is as large a part of its
             size; `count` for none.
         count: How many units there are.
+        driven: Whether any is driven so.
     """
 
     candidates: Int[Array, "most weights"]
     beside: Int[Array, " units"]
     count: int = eqx.field(static=True)
+    driven: bool = eqx.field(static=True)
 
     def assign(
         self, vector: Float[Array, " weights"]
     ) -> tuple[Int[Array, " weights"], Float[Array, " weights"]]:
         """The unit of each weight, and the size of that unit."""
-        far = jnp.full(1, jnp.inf)
-        size = jnp.concatenate([_norms(vector, self.candidates, self.count), far])
+        size = jnp.append(_norms(vector, self.candidates, self.count), jnp.inf)
         choice = jnp.argmin(size[self.candidates], axis=0)
         unit = jnp.take_along_axis(self.candidates, choice[None], axis=0)[0]
         return unit, self.sizes(vector, unit)
 
     def sizes(
-        self, vector: Float[Array, " weights"], unit: Int[Array, " weights"]
-    ) -> Float[Array, " weights"]:
+        self, vectors: Float[Array, "*some weights"], unit: Int[Array, " weights"]
+    ) -> Float[Array, "*some weights"]:
         """The size of the unit of each weight: its norm, and that of what drives it."""
-        whole = jnp.append(_norms(vector, self.candidates, self.count), 0.0)
-        return jnp.hypot(self.unit_norms(vector, unit), whole[self.beside])[unit]
+        if not self.driven:
+            return self.norms(vectors, unit)
+        whole = _norms(vectors, self.candidates, self.count)
+        whole = jnp.concatenate([whole, jnp.zeros_like(whole[..., :1])], axis=-1)
+        own = _norms(vectors, unit[None], self.count)
+        return jnp.hypot(own, whole[..., self.beside])[..., unit]
 
     def norms(
-        self, vector: Float[Array, " weights"], unit: Int[Array, " weights"]
-    ) -> Float[Array, " weights"]:
+        self, vectors: Float[Array, "*some weights"], unit: Int[Array, " weights"]
+    ) -> Float[Array, "*some weights"]:
         """The norm of the unit of each weight, safe from underflow."""
-        return self.unit_norms(vector, unit)[unit]
-
-    def unit_norms(
-        self, vector: Float[Array, " weights"], unit: Int[Array, " weights"]
-    ) -> Float[Array, " units"]:
-        """The norm of each unit; 0 for those without a weight."""
-        return _norms(vector, unit[None], self.count)
+        return _norms(vectors, unit[None], self.count)[..., unit]
 
     def totals(
-        self, vector: Float[Array, " weights"], unit: Int[Array, " weights"]
-    ) -> Float[Array, " weights"]:
+        self, vectors: Float[Array, "*some weights"], unit: Int[Array, " weights"]
+    ) -> Float[Array, "*some weights"]:
         """The sum over the unit of each weight."""
-        return jax.ops.segment_sum(vector, unit, self.count)[unit]
+        return _totals(vectors, unit, self.count)[..., unit]
 
     def averages(
         self,
-        relative: Float[Array, " weights"],
+        relative: Float[Array, "*some weights"],
         size: Float[Array, " weights"],
         unit: Int[Array, " weights"],
-    ) -> Float[Array, " weights"]:
+    ) -> Float[Array, "*some weights"]:
         """The sum over the unit of each weight and what drives it, of squares or such.
 
         Args:
@@ -95,26 +94,44 @@ class Units(eqx.Module):
             size: That of the unit of each weight.
             unit: Of each weight.
         """
-        total = jax.ops.segment_sum(relative, unit, self.count)
+        if not self.driven:
+            return self.totals(relative, unit)
+        total = _totals(relative, unit, self.count)
         size = jax.ops.segment_max(size, unit, self.count)
         size = jnp.append(jnp.where(size > 0, size, 0.0), 0.0)  # -inf for those of none
         lent = size[self.beside] / jnp.where(size[:-1] > 0, size[:-1], 1.0)
-        return (total + jnp.append(total, 0.0)[self.beside] * lent**2)[unit]
+        none = jnp.zeros_like(total[..., :1])
+        driving = jnp.concatenate([total, none], axis=-1)[..., self.beside]
+        return (total + driving * jnp.broadcast_to(lent**2, driving.shape))[..., unit]
 
-    def populated(self, unit: Int[Array, " weights"]) -> Float[Array, ""]:
-        """How many units have a weight; an index of `count` is of none."""
-        ones = jnp.ones(unit.shape)
-        return jnp.sum(jax.ops.segment_max(ones, unit, self.count) > 0)
+    def portions(self, unit: Int[Array, " weights"]) -> Float[Array, " weights"]:
+        """One over the number of weights of the unit of each."""
+        return 1 / self.totals(jnp.ones(unit.shape), unit)
 
 
-def _norms(vector, index, count):
+LIFT, LIFT_TINY = 2.0**480, 2.0**960
+"""What numbers up to one are multiplied by before they are squared: the first is for
+those down to 1e-145, the second for those below."""
+
+
+def _norms(vectors, index, count):
     """The norm of the weights at each index; several indices a weight may count."""
-    size = jnp.broadcast_to(jnp.abs(vector), index.shape).ravel()
-    index = index.ravel()
-    top = jax.ops.segment_max(size, index, count + 1)
-    top = jnp.where(top > 0, top, 1.0)
-    square = jax.ops.segment_sum((size / top[index]) ** 2, index, count + 1)
-    return (top * jnp.sqrt(square))[:count]
+    size = jnp.abs(vectors)
+    top = jnp.max(size, axis=-1, keepdims=True)
+    size = size / jnp.where(top > 0, top, 1.0)
+    lifted = jnp.stack([size * LIFT, jnp.minimum(size * LIFT_TINY, LIFT)], axis=-2)
+    several = (*lifted.shape[:-1], *index.shape)
+    squares = jnp.broadcast_to(lifted[..., None, :] ** 2, several)
+    squares = squares.reshape(*lifted.shape[:-1], index.size)
+    found = jnp.sqrt(_totals(squares, index.ravel(), count + 1))[..., :count]
+    usual, tiny = found[..., 0, :], found[..., 1, :]
+    return top * jnp.where(tiny < LIFT, tiny / LIFT_TINY, usual / LIFT)
+
+
+def _totals(vectors, index, count):
+    """The sums at each index."""
+    rows = jnp.moveaxis(vectors, -1, 0)
+    return jnp.moveaxis(jax.ops.segment_sum(rows, index, count), 0, -1)
 
 
 def find_units(
@@ -171,7 +188,7 @@ def _joined(names: list[AxisNames], pairs: list[tuple[Axis, Axis]]) -> list[Axis
 def build_units(
     shapes: list[tuple[int, ...]],
     names: list[AxisNames],
-    driven: Iterable[tuple[Axis, Axis]] = (),
+    pairs: Iterable[tuple[Axis, Axis]] = (),
 ) -> Units:
     """The units of arrays of these shapes, whose axes are named so.
 
@@ -203,13 +220,14 @@ def build_units(
     ]
     candidates = np.concatenate(columns, axis=1)
     beside = np.full(count, count)
-    for one, other in driven:
+    for one, other in pairs:
         by, name = (names[axis.array][axis.axis] for axis in (one, other))
         if by is not None and name is not None:
             size = shapes[one.array][one.axis]
             beside[first[name] + np.arange(size)] = first[by] + np.arange(size)
     candidates = np.where(candidates < 0, count, candidates)
-    return Units(jnp.asarray(candidates), jnp.asarray(beside), count)
+    driven = bool(np.any(beside < count))
+    return Units(jnp.asarray(candidates), jnp.asarray(beside), count, driven)
 
 
 def _checked(names, paths, arrays) -> list[AxisNames]:

@@ -245,9 +245,9 @@ def _scores(
     rows = Slopes(field, end.probe).rows(samples)
 
     def totals(rows):
-        return jax.vmap(lambda row: units.totals(row, unit))(rows)
+        return units.totals(rows, unit)
 
-    norms = jax.vmap(lambda row: units.norms(row, unit))(rows)
+    norms = units.norms(rows, unit)
     toward = rows / jnp.where(norms > 0, norms, 1.0)
     bent = totals(toward * field.curvature_each(end.probe, toward, numbers))
     way = norms / jnp.where(bent != 0, jnp.abs(bent), jnp.inf)

@@ -1,6 +1,7 @@
 """Any JAX function as a smooth function of its weights: its kinks, frozen."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,10 @@ TELLING, LOOKED = 16, 10_000
 
 MOST = 256
 """How many functions are remembered: each trial compiles, for a quarter of a second."""
+
+READY = "relu", "relu6", "logaddexp", "fractional_power"
+"""The functions of JAX's and ours that have a derivative of their own, and are common
+enough to be known by their names."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,9 @@ def find_kinks(fn: Callable[..., Array], network: PyTree, *args: Array) -> Kinks
     key = _key(text, [*consts, *values])
     found = _FOUND.get(key)
     if found is None:
-        if len(_FOUND) >= MOST:
-            _FOUND.clear()
         found = _find(_trial(plan, text, consts, values, weights), values)
-        _FOUND[key] = found
+        if _is_told_by(text):
+            _keep(_FOUND, key, found)
     return found
 
 
@@ -145,12 +149,24 @@ def _trial(
     if known is not None:
         return known
     trial = Trial(plan, values, weights)
-    if "custom_jvp_call" in text or "custom_vjp_call" in text:
-        return trial  # a rule of the same name may be another
-    if len(_TRIALS) >= MOST:
-        _TRIALS.clear()
-    _TRIALS[key] = trial
+    if _is_told_by(text):
+        _keep(_TRIALS, key, trial)
     return trial
+
+
+def _is_told_by(text: str) -> bool:
+    """Whether the text of a function is all of it.
+
+    Of derivatives that users define it has the name, and another may have the same.
+    """
+    rules = re.findall(r"custom_[jv][vj]p_call(?:\[\s*name=(\w+))?", text)
+    return all(rule in READY for rule in rules)
+
+
+def _keep(known: dict[bytes, Any], key: bytes, value: Any) -> None:
+    if len(known) >= MOST:
+        known.clear()
+    known[key] = value
 
 
 def _constants(closed: ClosedJaxpr) -> Iterator[Any]:

@@ -3,12 +3,13 @@
 import hashlib
 import io
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .._replacing import replacing
 
 
 def write_whole(path: Path, arrays: dict[str, Any]) -> None:
@@ -19,18 +20,10 @@ def write_whole(path: Path, arrays: dict[str, Any]) -> None:
     """
     arrays = dict(arrays)
     arrays["digest"] = np.array(_digest(arrays))
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    handle, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_whole(path: Path) -> dict[str, np.ndarray]:

@@ -79,13 +79,16 @@ def scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar:
     """The error of a step in units of the tolerance: unit by unit, and of the whole."""
     units = frame.field.units
     error = frame.point(length, error)
-    before = jnp.exp(-frame.growth * length) * units.sizes(frame.start, frame.unit)
-    after, whole = units.sizes(there.point, frame.unit), two_norm(there.point)
-    size = jnp.maximum(jnp.maximum(before, after), frame.floor)
+    before = jnp.exp(-frame.growth * length) * frame.start
+    sizes = units.sizes(jnp.stack([before, there.point]), frame.unit)
+    size, whole = (
+        jnp.maximum(jnp.max(sizes, axis=0), frame.floor),
+        two_norm(there.point),
+    )
     against = tolerance.rtol * size + tolerance.atol * whole
     share = jnp.where(against > 0, error / jnp.where(against > 0, against, 1.0), 0.0)
-    count = units.populated(jnp.where(against > 0, frame.unit, units.count))
-    by_unit = two_norm(share) / jnp.sqrt(jnp.maximum(count, 1))
+    count = jnp.sum(jnp.where(against > 0, frame.portion, 0.0))
+    by_unit = two_norm(share) / jnp.sqrt(jnp.maximum(count, 1.0))
     found = jnp.maximum(by_unit, two_norm(error) / whole / tolerance.rtol)
     log_elapsed = step.scalars.log_elapsed(jnp.ones(()))
     slip = _log_time.time_error(step.scalars, step.log_t, log_elapsed)

@@ -1,6 +1,5 @@
 """One attempted step: solved, measured, judged, and handed on."""
 
-from functools import partial
 from typing import NamedTuple
 
 import diffrax as dfx
@@ -18,7 +17,6 @@ from .._types import Scalar
 from .._until import LEVELS, Levels
 from ._arrival import Arrival, at_new_gates
 from ._carry import Carry, Tolerance, strong
-from ._landing import share_before
 from ._passed import Passed
 from ._trial import TERM, Trial, try_step
 from ._watch import LONGEST, watch
@@ -34,13 +32,6 @@ between failure and growth."""
 FAR_BELOW = 1e-3
 """An error this far below the tolerance lets steps grow as at rest."""
 
-LANDED = 0.01, 0.95
-"""A step that meets a level between these shares of it is repeated, only that long:
-between its ends the curve has the error of the dense output, which is larger."""
-
-BEYOND = 1e-3
-"""By which share it is longer, to reach the level in spite of its own error."""
-
 SHORTEST = 1e-20
 """The shortest way, unit by unit, that is worth a step."""
 
@@ -51,12 +42,12 @@ VANISHED = -1e4
 r"""$L \rho$ below which a flow that still shrinks never comes back."""
 
 RUNNING = 0
-UNDERFLOW, RESTING, VANISHING = range(len(LEVELS) + 1, len(LEVELS) + 4)
-"""Ways to stop beside `LEVELS`, which are 1, 2, ..."""
+UNDERFLOW, RESTING, HELD, VANISHING = range(len(LEVELS) + 1, len(LEVELS) + 5)
+"""Ways to stop beside `LEVELS`, which are 1, 2, ...: `HELD` where some unit rests."""
 
 LANDING, KINKED, STUCK, WALLED = range(VANISHING + 1, VANISHING + 5)
-"""Ways to go on: less far; with gates to be decided at the end of a step, or at its
-start; and with room for walls."""
+"""Ways to go on: perhaps less far; with gates to be decided at the end of a step, or at
+its start; and with room for walls."""
 
 
 def attempt(
@@ -68,7 +59,7 @@ def attempt(
     carry: Carry,
 ) -> tuple[Carry, Steps, Bool[Array, ""]]:
     """One step, accepted or not: the new carry, the step, and whether it was kept."""
-    zero, field = jnp.zeros(()), with_gates(field, carry.gates)
+    field = with_gates(field, carry.gates)
     trial = try_step(field, solver, tolerance, carry)
     keep, length, controller_state = _judged(trial, solver, control, tolerance, carry)
     renewal = jnp.ones(())
@@ -77,31 +68,28 @@ def attempt(
     pace = _paced(trial, carry, keep, length, renewal)
     step, passed = trial.step, trial.passed
     reached = _reached(levels, field, step, trial.there)
-    part = jax.lax.cond(
-        keep & (reached > 0),
-        lambda: share_before(levels, carry.log_t, step.scalars),
-        lambda: zero,
-    )
-    far = (part > LANDED[0]) & (part < LANDED[1])
-    new = _new_carry(field, carry, trial, keep, pace, reached)
-    shorter = eqx.tree_at(
+    # Where `converged` is met on a step is not asked.
+    lands = (reached > 0) & (reached < len(LEVELS))
+    asks = keep & lands & (carry.landing == 0)
+    landing = eqx.tree_at(
         lambda c: (c.landing, c.status), carry,
-        (part * (1 + BEYOND) * trial.length * trial.clock, jnp.full((), LANDING)),
+        (trial.length * trial.clock, jnp.full((), LANDING)),
     )  # fmt: skip
+    new = _new_carry(field, carry, trial, keep, pace, reached)
     new = strong(Carry(**new, controller_state=controller_state))
-    kept = keep & ~far
+    kept = keep & ~asks
     if field.kinks.count > 0:
         new = _turned(carry, new, passed, keep)
     if field.kinks.count > 0 or field.walled:
         cut = (keep & (passed.share < 1)) | passed.stuck
         new = _choose(cut, _cut(carry, new, passed, trial.length * trial.clock), new)
-        far, kept = far & ~cut, kept & ~cut
+        asks, kept = asks & ~cut, kept & ~cut
     if field.walled and len(carry.walls.normals) == 0:
         # Also by a step that is rejected: nothing else ends where it can be kept.
         wanted = trial.met.wanted
         again = eqx.tree_at(lambda c: c.status, carry, jnp.full((), WALLED))
-        new, far, kept = _choose(wanted, again, new), far & ~wanted, kept & ~wanted
-    return _choose(far, shorter, new), step, kept
+        new, asks, kept = _choose(wanted, again, new), asks & ~wanted, kept & ~wanted
+    return _choose(asks, landing, new), step, kept
 
 
 def _judged(
@@ -188,7 +176,8 @@ def _new_carry(
         trial.frame, carry, trial.length, end, trial.there, trial.step, keep,
         pace.slower, trial.clock,
     )  # fmt: skip
-    status = jnp.where((reached == 0) & watched["unseen"], RESTING, reached)
+    why = jnp.where(watched["unseen"], RESTING, jnp.where(watched["rests"], HELD, 0))
+    status = jnp.where(reached == 0, why, reached)
     stuck = jnp.where(pace.tiny & ~keep, UNDERFLOW, RUNNING)
     new = _moved(field, carry, trial, keep)
     new |= {name: watched[name] for name in ("looked", "strayed", "longest", "way")}
@@ -206,12 +195,13 @@ def _new_carry(
         "passed": carry.passed,
         "reached": status,
         "resume": jnp.where(keep, 0.0, carry.resume),
-        "landing": carry.landing,
+        "landing": jnp.where(keep, 0.0, carry.landing),
     }
 
 
 def _choose(condition: Bool[Array, ""], one: PyTree, other: PyTree) -> PyTree:
-    return jax.tree.map(partial(jnp.where, condition), strong(one), strong(other))
+    one, other = strong(one), strong(other)
+    return jax.lax.cond(condition, lambda: one, lambda: other)
 
 
 def _turned(carry: Carry, new: Carry, passed: Passed, keep) -> Carry:

@@ -44,7 +44,8 @@ class Carry(eqx.Module):
         passed: How many kinks were.
         reached: What `status` is once gates are decided at the end of a step.
         resume: The length of a step before it was cut short at a kink; or zero.
-        landing: The length of a step that ends where the flow meets a level.
+        landing: The length of a step that meets a level, once it is known where on it:
+            the next one is kept. Else zero.
     """
 
     point: Float[Array, " weights"]

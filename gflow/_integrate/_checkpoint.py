@@ -25,6 +25,7 @@ from .._described import (
     clock_of,
     record_of,
     require_same,
+    spelled,
 )
 from .._field import Field
 from .._flow import AbstractFlow
@@ -41,7 +42,7 @@ from ._carry import controller, tolerance
 from ._run import Run
 
 
-FORMAT = 15
+FORMAT = 16
 """Raised when a run is made of other parts, and older files can no longer go on."""
 
 SAME = 1e-9
@@ -49,7 +50,7 @@ SAME = 1e-9
 
 PLAIN = ("rtol", "atol", "max_steps", "verdict", "turns", "turned_at")
 PLAIN += ("compile_seconds", "run_seconds", "event_side")
-PLAIN += ("memory", "stride", "filed")
+PLAIN += ("memory", "stride", "filed", "faded", "known_until")
 """The numbers and words of a run."""
 
 
@@ -93,10 +94,10 @@ def read(
         )
     field, degree = choose_field(flow, network, clock_of(about["clock"], clock))
     solver = prepare(Switching() if solver is None else solver, about["rtol"])
-    if _text(solver) != about["solver"]:
+    if spelled(solver) != about["solver"]:
         raise ValueError(
             f"`solver` must be that of the solve, {about['solver']}, but is "
-            f"{_text(solver)}."
+            f"{spelled(solver)}."
         )
     like = eqx.filter_eval_shape(
         _loop.begin, field, solver, controller(about["rtol"]),
@@ -164,7 +165,7 @@ def _arrays(run: Run) -> dict[str, Any]:
         "shapes": record.shapes,
         "fixed": fixed,
         "clock": clock_name(run.field.clock),
-        "solver": _text(run.solver),
+        "solver": spelled(run.solver),
         "until": run.until.levels(),
         "event": run.until.event is not None,
         "save": _times(run.save),
@@ -265,10 +266,6 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
             f"{about['source']}. Go on with that version."
         )
     return arrays
-
-
-def _text(solver: dfx.AbstractAdaptiveSolver) -> str:
-    return eqx.tree_pformat(solver, short_arrays=False, width=10**6)
 
 
 def _require_function(run: Run) -> None:

@@ -1,5 +1,6 @@
 """The host's side of a solve: chunk after chunk, until a reason to stop."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -17,12 +18,12 @@ from .._steps import Steps
 from .._trajectory import Trajectory, trajectory
 from .._turned import Turns
 from .._until import Levels
-from . import _attempt, _checkpoint, _events, _loop, _rest
+from . import _attempt, _checkpoint, _events, _loop, _rest, _watch
 from ._budget import in_words
 from ._carry import controller, tolerance
 from ._ends import balance, fitted
 from ._interruption import interruption
-from ._landing import land
+from ._landing import land, length_to_land
 from ._modes import LATEST
 from ._progress import AbstractMeter, Report
 from ._run import Run
@@ -62,8 +63,6 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
     with interruption() as is_interrupted:
         while True:
             left = run.max_steps - run.attempts()
-            if int(run.carry.status) == _attempt.LANDING:
-                run.land()
             if int(run.carry.status) == _attempt.WALLED:
                 run.make_room()
                 _compile(run, advance)
@@ -84,6 +83,10 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
             seconds = time.perf_counter() - began
             run.run_seconds += seconds
             keep(run, steps)
+            if int(run.carry.status) == _attempt.LANDING:  # tried, and not yet kept
+                tried = _loop.unpack(np.array(rows[int(count)][None]), run.carry)
+                whole = float(run.carry.landing)
+                run.land(length_to_land(last_sample(run), tried, run.levels, whole))
             shown.update(_report(run))
             tries = run.attempts() - (run.max_steps - left)
             chunk = int(np.clip(CHUNK_SECONDS * tries / seconds, 1, capacity))
@@ -156,21 +159,24 @@ def _reason_to_stop(run: Run, left: int, interrupted: bool) -> RESULTS | None:
     Where the loop stopped because the flow seems to rest, its modes decide.
     """
     status = int(run.carry.status)
+    if run.doubts:
+        return RESULTS.unresolved
     if status == _attempt.UNDERFLOW:
         return RESULTS.step_underflow
     if status == _attempt.VANISHING:
         return RESULTS.vanishing
-    if status not in (_attempt.RUNNING, _attempt.RESTING):
+    if status not in (_attempt.RUNNING, _attempt.RESTING, _attempt.HELD):
         return None
     if interrupted:
         return RESULTS.interrupted
     if left <= 0:
         return RESULTS.out_of_steps
-    return _at_rest(run) if status == _attempt.RESTING else None
+    return None if status == _attempt.RUNNING else _at_rest(run)
 
 
 def _at_rest(run: Run) -> RESULTS | None:
     """What the modes of a flow that seems to rest say; if to go on, how."""
+    whole = int(run.carry.status) == _attempt.RESTING
     began = time.perf_counter()
     found = _rest.modes(
         with_gates(run.field, run.carry.gates), run.carry, tolerance(run.rtol, run.atol)
@@ -184,13 +190,23 @@ def _at_rest(run: Run) -> RESULTS | None:
             return RESULTS.critical_point
     else:
         run.verdict = found.in_words()
-        log_t = run.levels.log_t
-        end = _rest.way_to(run.levels, run.field, run.carry)
+        log_t, left = run.levels.log_t, _rest.way_to(run.levels, run)
         early = found.early(length)
-        if not early and found.unknowable(run.lost, end, run.rtol):
-            return RESULTS.unresolved
+        soon = found.unknown_in(run.lost, run.faded, run.rtol)
+        if not early and soon < left:
+            run.known_until = min(run.known_until, _rest.log_t_in(soon, run))
+            if run.doubts:
+                return RESULTS.unresolved
+        elif soon == math.inf:
+            run.known_until = math.inf
+        run.faded = run.faded or found.fading.size > 0
         run.lost = _rest.joined(run.lost, found.unknown(run.lost, run.rtol))
-        if found.critical(run.rtol):
+        if found.astray * left > run.rtol:
+            run.drop_last_step()
+            return RESULTS.balanced
+        if not whole:
+            pass
+        elif found.critical(run.rtol):
             if log_t is None or log_t > LATEST:
                 return RESULTS.critical_point
             looked = np.inf  # the time asked for comes, and nothing else
@@ -200,6 +216,9 @@ def _at_rest(run: Run) -> RESULTS | None:
             length = looked = max(length, found.leap)
             soon = found.looks_again(run.lost, run.rtol)
             way = 1.05 * soon if np.isfinite(soon) else 0.0
+    if found is not None:
+        again = max(found.faints_at, _watch.SOON) / _watch.AGAIN
+        looked = looked * min(again, 1.0) if math.isfinite(looked) else looked
     lengths = {"length": length, "looked": looked, "longest": longest, "way": way}
     run.go_on(**{name: np.float64(value) for name, value in lengths.items()})
     return None
@@ -231,7 +250,11 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     last, met = run.steps.pop() if run.steps else None, None
     if early is not None:
         result, message = early, early.value
-        if early in (RESULTS.critical_point, RESULTS.unresolved):
+        if early in (
+            RESULTS.critical_point,
+            RESULTS.balanced,
+            RESULTS.unresolved,
+        ):
             message = f"{message} {run.verdict}{fitted(run)}"
         if early is RESULTS.out_of_steps:
             message = f"{message}{balance(run)}"

@@ -1,45 +1,37 @@
 """The last step of a solve, cut exactly where the flow meets its end."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from .. import _log_time
 from .._field import Field
-from .._log_time import StepScalars
 from .._places import first_passed
 from .._steps import Sample, Steps, join, points_within, weights_within, within
-from .._types import Scalar
-from .._until import LEVELS, Levels, Until
+from .._until import LEVELS, Until
 
 
-LOOKS = 33
-"""At how many places of a step a level is looked for."""
+LANDED = 0.01, 0.95
+"""A step that meets a level between these shares of it is repeated, only that long:
+between its ends the curve has the error of the dense output, which is larger."""
+
+BEYOND = 1e-3
+"""By which share it is longer, to reach the level in spite of its own error."""
 
 
-def share_before(levels: Levels, log_t: Scalar, scalars: StepScalars) -> Scalar:
-    """After which share of a step it meets the first of the levels, roughly.
+def length_to_land(start: Sample, tried: Steps, until: Until, length: float) -> float:
+    """The length of the step to take, in place of one that meets a level.
 
     Args:
-        levels: At least one of them is met at the end, or `converged` is.
-        log_t: The logarithm of time before the step.
-        scalars: Those of the step.
+        start: The sample before it.
+        tried: The step, one alone.
+        until: The levels, of which it meets one.
+        length: Of it.
     """
-
-    def values(share):
-        log_radius = scalars.log_radius_at(share)
-        there = _log_time.log_add(log_t, scalars.log_elapsed(share))
-        log_scale = scalars.degree * log_radius
-        return jnp.stack([there, log_radius, log_scale, -scalars.log_loss(share)])
-
-    rise, goal = jax.vmap(values)(np.linspace(0, 1, LOOKS)), levels.values[None, :-1]
-    passed = (rise >= goal) & (goal < jnp.inf)
-    after = jnp.maximum(jnp.argmax(passed, axis=0), 1)
-    low, high = (jnp.take_along_axis(rise, after[None] - k, axis=0)[0] for k in (1, 0))
-    inside = jnp.where(jnp.isfinite(low), (goal[0] - low) / (high - low), 1.0)
-    share = (after - 1 + jnp.clip(inside, 0.0, 1.0)) / (LOOKS - 1)
-    return jnp.min(jnp.where(passed[-1], share, 1.0))
+    before = jax.tree.map(lambda a: np.asarray(a)[None], start)
+    met = _first_level(before, tried, until)
+    share = 1.0 if met is None else float(met[1][0])
+    return length * share * (1 + BEYOND) if LANDED[0] < share < LANDED[1] else length
 
 
 def land(

@@ -51,7 +51,7 @@ def begin(
     _, gradient = field.negative_gradient(point, dual)
     unit, size = field.units.assign(point)
     relative = two_norm(gradient / jnp.where(size > 0, size, 1.0))
-    relative = relative / jnp.sqrt(field.units.populated(unit))
+    relative = relative / jnp.sqrt(jnp.sum(field.units.portions(unit)))
     order = solver.error_order(TERM)
     guess = (FIRST_STEP * tolerance.rtol) ** (1 / order)
     guess = jnp.minimum(guess / jnp.maximum(relative, 1e-300), LONGEST)

@@ -101,8 +101,8 @@ def unit_at(frame: Frame, s, point):
 def sizes(frame: Frame, lack) -> tuple[Scalar, Scalar, Scalar]:
     """How far units are moved, squared; what a quartic does not follow; and in all."""
     units, lack = frame.field.units, frame.weight[None] * lack
-    own = jax.vmap(lambda row: units.norms(row, frame.unit))(lack)
-    second = units.populated(frame.unit) * jnp.sum((lack * own) ** 2, axis=1)
+    own = units.norms(lack, frame.unit)
+    second = jnp.sum(frame.portion) * jnp.sum((lack * own) ** 2, axis=1)
     inside = jnp.sum((_AT_FRACTIONS @ lack[QUARTERS] - lack) ** 2, axis=1)
     total = jnp.sum(lack**2, axis=1)
     second, inside, total = (jnp.sqrt(jnp.max(a)) for a in (second, inside, total))

@@ -58,6 +58,10 @@ class Modes(NamedTuple):
         change: How soon a unit grows to the whole, or by a factor e, and all this is
             past.
         resting: The share of the largest gradient, unit by unit, in its pulls.
+        faint: How many margins pull at some unit by less than what rest leaves.
+        astray: How fast these move what nothing holds, in sizes of units.
+        faints_at: By what factor steps may lengthen before another margin is as faint,
+            if its pull falls like 1 / t.
     """
 
     rate: float
@@ -76,6 +80,9 @@ class Modes(NamedTuple):
     smallest: float
     change: float
     resting: float
+    faint: int
+    astray: float
+    faints_at: float
 
     def known(self, lost: np.ndarray, rtol: float) -> bool:
         """Whether the amplitude of the fastest unstable mode is a known one.
@@ -119,23 +126,23 @@ class Modes(NamedTuple):
         still = fastest > 0 and not self.moves
         return min(LEAP / fastest, self.fades_in) if still else 0.0
 
-    def unknowable(self, lost: np.ndarray, way: float, rtol: float) -> bool:
-        """Whether an unstable mode that is not known may escape before a unit does.
+    def unknown_in(self, lost: np.ndarray, faded: bool, rtol: float) -> float:
+        """How soon an unstable mode that is not known may count; never if a unit does.
 
         Args:
-            lost: The modes whose amplitudes are lost.
-            way: How far the flow is followed at most.
+            lost: The modes whose amplitudes are not known.
+            faded: Whether some fell below the tolerance: they may be as large as that.
             rtol: What a mode may grow to and still count for nothing.
         """
         if self.rate == 0 or self.known(lost, rtol):
-            return False
-        most = max(self.amplitude, self.rounding, 1e-300)
-        if not lost.size and np.log(most) + self.rate * way < np.log(rtol):
-            return False
+            return np.inf
         # In weights: a mode of a unit that is small itself has as far to go.
         largest = max(self.amplitude, self.rounding) * self.extent
         earliest = -np.log(max(largest, 1e-300)) / max(self.growth_of_mode, 1e-300)
-        return earliest < self.change
+        if earliest >= self.change:
+            return np.inf
+        most = np.log(max(self.amplitude, self.rounding, 1e-300))
+        return 0.0 if faded else max(np.log(rtol) - most, 0.0) / self.rate
 
     def in_words(self) -> str:
         """What was measured."""
@@ -152,6 +159,11 @@ class Modes(NamedTuple):
         if self.growth > 0:
             facts.append(
                 f"a unit of size {self.smallest:.1e} grows at rate {self.growth:.4g}"
+            )
+        if self.astray > 0:
+            facts.append(
+                f"{self.faint} margins pull by less than rounding leaves, and yet move "
+                f"weights that the others do not hold, at rate {self.astray:.1e}"
             )
         return f"Measured: {'; '.join(facts)}."
 

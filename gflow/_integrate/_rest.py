@@ -6,18 +6,21 @@ them. So the Jacobian of the motion in the frame is formed, each unit in its own
 and its eigenvalues say what stands still, what decays, and what grows.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._compile import compiled
-from .._field import Field
+from .._field import LOG_HUGE, Field
 from .._framing import REST, make_frame
 from .._jacobian import by_rows
 from .._until import Until
 from ._carry import Carry, Tolerance
 from ._modes import SEEN, Modes
+from ._run import Run
 
 
 MOST_WEIGHTS = 600
@@ -36,6 +39,13 @@ ROUNDING = 1e-15
 NEW = 1e-3
 """A mode adds to the span of those that are lost if so much of it is not in it."""
 
+FAINT, LIGHT = 4.0, 1e-6
+"""Samples that pull at a unit less than the first of these times what is taken for rest
+are lost in it, if they pull at none with more than the second of all."""
+
+CANCELED = 1e-3
+"""Less of the pulls of some samples in a mode is rounding: they are at right angles."""
+
 GAP = 100.0
 """Units whose sizes differ by this factor are decomposed apart."""
 
@@ -53,11 +63,15 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     found = compiled(_motion)(field, carry, tolerance)
     # Weights that are zero and that nothing pulls at stay so, exactly.
     point, pull = np.asarray(found.pop("point")), np.asarray(found["pull"])
+    strength = np.asarray(found.pop("shares"))
     live = np.flatnonzero((point != 0) | (pull != 0))
     if not np.any(pull):  # nothing pulls at anything: it stands still for ever
         none = np.zeros((point.size, 0))
         zero = np.zeros(point.size)
-        return Modes(0, 0, 0, 0, 0, zero, none, np.inf, 0, 0, 0, False, 0, 0, np.inf, 0)
+        return Modes(
+            0, 0, 0, 0, 0, zero, none, np.inf, 0, 0, 0, False, 0, 0, np.inf, 0,
+            0, 0, np.inf,
+        )  # fmt: skip
     matrix = np.asarray(found.pop("matrix"))[np.ix_(live, live)]
     part = {name: np.asarray(value)[live] for name, value in found.items()}
     force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
@@ -74,6 +88,10 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     # What units that rest are pulled by is no drift: it is taken for none.
     least = 2 * max(REST[0] * rtol, 100 * ROUNDING)
     drifts = ~(grows | decays) & (np.abs(along) * ROUNDING > least * blur)
+    astray = np.abs(inverse @ part["faint"])
+    astray = np.where(
+        astray > CANCELED * np.abs(inverse) @ part["faint_pull"], astray, 0
+    )
     amplitudes = np.abs(along) / np.maximum(np.abs(values), 1e-300)
     in_weights = values + np.real(np.sum(inverse * rate * right.T, axis=1))
     fades, soon = _fading(values, amplitudes, decays & (in_weights > noise), rtol)
@@ -100,6 +118,9 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
         smallest=smallest,
         change=change,
         resting=float(np.max(shares, initial=0.0)),
+        faint=int(np.sum(strength <= 1)),
+        astray=float(np.max(np.where(grows | decays, 0, astray), initial=0)),
+        faints_at=float(np.min(strength, where=strength > 1, initial=np.inf)),
     )
 
 
@@ -200,16 +221,29 @@ def _motion(field: Field, carry: Carry, tolerance: Tolerance):
         return (gradient - frame.rate * point) / frame.size
 
     relative = frame.start / frame.size
-    _, pull = by_rows(
-        frame.jacobian,
-        lambda rows, _, sizes: ((), sizes @ jnp.abs(rows)),
-        field.duals.pull_sizes(field.flow, frame.dual),
-    )
+    least = FAINT * jnp.maximum(REST[0] * tolerance.rtol, REST[1])
+
+    def pulls(rows, _, sizes, dual):
+        own = field.units.norms(sizes[:, None] * rows, frame.unit)
+        share = own / jnp.where(frame.pulled > 0, frame.pulled, 1.0)[None]
+        most = jnp.max(share, axis=1)
+        share = jnp.min(jnp.where(share > 0, share, jnp.inf), axis=1) / least
+        share = jnp.where(most < LIGHT, share, jnp.inf)
+        size, faint = jnp.abs(rows), share <= 1
+        some, few = jnp.where(faint, dual, 0.0), jnp.where(faint, sizes, 0.0)
+        return share, (sizes @ size, some @ rows, few @ size)
+
+    sizes = field.duals.pull_sizes(field.flow, frame.dual)
+    shares, sums = by_rows(frame.jacobian, pulls, sizes, frame.dual)
+    pull, faint, faint_pull = (total / frame.size for total in sums)
     return {
         "matrix": jax.jacfwd(motion)(relative),
         "motion": motion(relative),
         "force": (carry.gradient - frame.rate * frame.start) / frame.size,
-        "pull": pull / frame.size,
+        "pull": pull,
+        "faint": faint,
+        "faint_pull": faint_pull,
+        "shares": shares,
         "pulled": frame.pulled / frame.size,
         "rate": frame.rate,
         "size": frame.size / jnp.sqrt(jnp.sum(frame.start**2)),
@@ -218,14 +252,37 @@ def _motion(field: Field, carry: Carry, tolerance: Tolerance):
     }
 
 
-def way_to(until: Until, field: Field, carry: Carry) -> float:
+def way_to(until: Until, run: Run) -> float:
     """How far it is to the end, in the clock of the step, where a flow rests.
 
-    Of a radius that grows as it does: infinite if no level of it is asked for.
+    With a clock that goes on as it does, and a radius that grows so: infinite if
+    neither a time nor a radius is asked for.
     """
+    field, carry, ways = run.field, run.carry, [math.inf]
     growth = float(field.coordinates.growth(carry.point, carry.gradient))
     goals = [until.log_radius]
     if until.log_margin_scale is not None:
         goals.append(until.log_margin_scale / float(field.degree))
-    left = [goal - float(carry.log_whole) for goal in goals if goal is not None]
-    return min(left) / growth if left and growth > 0 else np.inf
+    if growth > 0:
+        last = float(carry.log_whole)
+        ways += [(goal - last) / growth for goal in goals if goal is not None]
+    if until.log_t is not None:
+        log_way = until.log_t - _log_pace(run)
+        ways.append(math.exp(log_way) if log_way < LOG_HUGE else math.inf)
+    return min(ways)
+
+
+def log_t_in(way: float, run: Run) -> float:
+    """The logarithm of time so far on, if the clock of the step goes on as it does."""
+    pace = _log_pace(run)
+    if way <= 0 or pace == -math.inf:
+        return float(run.carry.log_t)
+    return float(np.logaddexp(float(run.carry.log_t), math.log(way) + pace))
+
+
+def _log_pace(run: Run) -> float:
+    """The logarithm of time per clock of the step; no time passes before the first."""
+    if not run.steps:
+        return -math.inf
+    last = jax.tree.map(lambda a: a[-1:], run.steps[-1].scalars)
+    return float(last.log_rate(np.ones((1, 1)))[0, 0])

@@ -1,8 +1,11 @@
 """A solve under way: all it is, and all it has computed."""
 
 import dataclasses
+import math
+from dataclasses import replace
 
 import diffrax as dfx
+import jax
 import numpy as np
 from jaxtyping import PyTree
 
@@ -45,7 +48,10 @@ class Run:
         compile_seconds: Spent on tracing and compiling.
         run_seconds: Spent on steps.
         verdict: What was measured where the flow rested last.
-        lost: The modes whose amplitudes fell below the tolerance, one a column.
+        lost: The modes whose amplitudes are not known, one a column.
+        faded: Whether those of some fell below the tolerance.
+        known_until: The logarithm of time from which rounding may have grown so much in
+            such a mode that nobody knows where the flow is.
         turns: How often gates were decided since this many steps,
         turned_at: the number of steps then.
         gates: The turns of its gates.
@@ -76,6 +82,8 @@ class Run:
     run_seconds: float = 0.0
     verdict: str | None = None
     lost: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
+    faded: bool = False
+    known_until: float = math.inf
     turns: int = 0
     turned_at: int = -1
     gates: Turns = dataclasses.field(default_factory=list)
@@ -89,10 +97,15 @@ class Run:
 
     @property
     def levels(self) -> Until:
-        """`until`, once its event is known to come at a time."""
-        if self.event_at is None:
-            return self.until
-        return dataclasses.replace(self.until, log_t=self.event_at)
+        """`until`, or a time before: that of its event, or the last that is known."""
+        asked = self.until.log_t if self.event_at is None else self.event_at
+        log_t = min(math.inf if asked is None else asked, self.known_until)
+        return self.until if log_t == math.inf else replace(self.until, log_t=log_t)
+
+    @property
+    def doubts(self) -> bool:
+        """Whether the flow is known no longer."""
+        return float(self.carry.log_t) >= self.known_until
 
     def attempts(self) -> int:
         """The steps tried so far."""
@@ -101,17 +114,23 @@ class Run:
     def go_on(self, **parts: PyTree) -> None:
         """Leave the reason that the loop has stopped for, with these parts new."""
         parts = strong({"status": np.int64(RUNNING)} | parts)
-        self.carry = dataclasses.replace(self.carry, **parts)
+        self.carry = replace(self.carry, **parts)
+
+    def drop_last_step(self) -> None:
+        """Take back the last step, at whose end nobody knows where the flow is."""
+        last = self.steps.pop() if self.steps else None
+        if last is not None and len(last.tau) > 1:
+            self.steps.append(jax.tree.map(lambda a: a[:-1], last))
 
     def make_room(self) -> None:
         """Go on with room for walls."""
         self.go_on(walls=with_room(self.carry.point.size))
 
-    def land(self) -> None:
-        """Go on with the shorter step that the loop has chosen."""
-        self.go_on()
+    def land(self, length: float) -> None:
+        """Go on with a step of this length, which ends where the flow meets a level."""
+        self.go_on(landing=np.float64(0))
         if self.ahead is None:
-            self.ahead = dataclasses.replace(
+            self.ahead = replace(
                 self,
                 steps=list(self.steps),
                 saved=list(self.saved),
@@ -119,4 +138,4 @@ class Run:
                 gates=list(self.gates),
                 event_at=None,
             )
-        self.go_on(length=self.carry.landing)
+        self.go_on(length=np.float64(length), landing=np.float64(length))

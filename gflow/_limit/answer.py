@@ -73,7 +73,7 @@ def point_at(
     curve: AbstractCurve, direction: PyTree, multipliers, gates: Gates | None = None
 ) -> Point:
     """A direction as a point of norm one, with the weights that these give it."""
-    kinks, recorded = curve.field.kinks, {}
+    kinks, recorded = curve[-1].known_kinks(), {}
     if gates is not None and kinks.count > 0:
         recorded = {"sides": gates.on, "slides": jnp.ravel(gates.slides)}
     return Point(

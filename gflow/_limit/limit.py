@@ -10,8 +10,9 @@ from jaxtyping import Float64, Int
 
 from .. import _tree
 from .._checks import require_concrete
-from .._curve import AbstractCurve, require_curve
+from .._curve import AbstractCurve, require_curve, require_homogeneous
 from .._field import Field
+from .._flow import SteepestFlow
 from .active import stationary
 from .analysis import ON_MARGIN, analysis
 from .answer import certificate, point_at, stability, undecided
@@ -128,12 +129,8 @@ def _check(curve: AbstractCurve, tolerance: float, reach: float) -> None:
             raise ValueError(f"`{name}` must be positive, but is {value}.")
     require_concrete(curve, "gflow.limit")
     require_curve(curve)
-    if curve.degree is None or curve.flow.kind == "targets":
-        raise ValueError(
-            "`curve` must be that of a homogeneous network that classifies: "
-            "without a degree, or under the square loss, there is no normalized margin."
-        )
-    if not curve.field.euclidean:
+    require_homogeneous(curve, "normalized margin")
+    if isinstance(curve.flow, SteepestFlow) and not curve.field.euclidean:
         raise ValueError(
             "`curve` must be that of a gradient flow, but is steepest in another norm: "
             "its limit obeys other conditions. See `gflow.kkt.bregman`, "

@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 
 from .._code import fingerprint
-from .._described import VERSION
+from .._described import VERSION, spelled
 from .._member import FAILED, Outcome
+from .._replacing import require_directory
 from .._until import Until
 from .write import read, write
 
@@ -56,10 +57,8 @@ class SweepStore:
                 **{f"code of {n}": fingerprint(f) for n, f in functions.items()},
             },
         )
-        if self.path is not None and not self.path.parent.is_dir():
-            raise ValueError(
-                f"`path` must lie in a directory, but {self.path.parent} is none."
-            )
+        if self.path is not None:
+            require_directory(self.path, "path")
         if self.path is not None and self.path.exists():
             self.dataset = self._stored(self.path)
         elif self.path is not None:
@@ -147,5 +146,5 @@ def _label(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, eqx.Module):
-        return eqx.tree_pformat(value, short_arrays=False, width=10**6)
+        return spelled(value)
     return getattr(value, "__qualname__", None) or repr(value)

@@ -1,8 +1,8 @@
-import os
 from pathlib import Path
 
 import xarray as xr
 
+from .._replacing import replacing, require_directory
 from .._trajectory import Trajectory
 from .dataset import dataset
 
@@ -10,10 +10,7 @@ from .dataset import dataset
 def save(curve: Trajectory, path: str | Path) -> None:
     """Write a trajectory; the file is complete or as it was, however this ends."""
     path = Path(path)
-    if not path.parent.is_dir():
-        raise ValueError(
-            f"`path` must lie in a directory, but {path.parent} is none. Make it first."
-        )
+    require_directory(path, "path")
     if path.is_dir():
         raise ValueError(f"`path` must be a file, but {path} is a directory.")
     write(dataset(curve), path)
@@ -21,15 +18,10 @@ def save(curve: Trajectory, path: str | Path) -> None:
 
 def write(content: xr.Dataset, path: Path) -> None:
     """Write a dataset in place of an older one, at once and as a whole."""
-    # No `tempfile`, whose files none but their owner can read.
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        # No fill value: NaN and inf are what they are.
-        encoding = {str(key): {"_FillValue": None} for key in content.variables}
+    # No fill value: NaN and inf are what they are.
+    encoding = {str(key): {"_FillValue": None} for key in content.variables}
+    with replacing(path) as part:
         content.to_netcdf(part, engine="h5netcdf", encoding=encoding)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read(path: Path) -> xr.Dataset:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._point import Point
-from .._polar import LOG_LARGE, Polar
+from .._polar import Polar
 from .._types import Scalar
 
 
@@ -53,11 +53,10 @@ def loss_gradient(point: Point, subgradient: PyTree | None = None) -> GradientPa
     """
     view, flow = Polar(point), point.flow
     along, across = view.pull(subgradient)
-    scale = jnp.exp(jnp.minimum(view.log_scale, LOG_LARGE / max(flow.loss.tail, 1)))
+    scale = jnp.exp(jnp.minimum(view.log_scale, view.log_large))
     log_pull = view.log_pull(scale) - math.log(flow.samples)
-    log_pull = jnp.where(
-        view.log_scale > LOG_LARGE, -jnp.inf * jnp.sign(jnp.min(view.margins)), log_pull
-    )
+    beyond = jnp.where(jnp.min(view.margins) < 0, jnp.inf, -jnp.inf)
+    log_pull = jnp.where(view.log_scale > view.log_large, beyond, log_pull)
     log_size = log_pull + (view.degree - 1) * view.log_radius
     return GradientParts(
         sign=-jnp.sign(along),

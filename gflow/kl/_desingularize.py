@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Float64
 
-from .._curve import AbstractCurve
+from .._curve import AbstractCurve, require_homogeneous
 from .._flow import GradientFlow
 from .._limit import Limit, Verdict
 from .._trajectory import Trajectory
@@ -208,11 +208,7 @@ def _checked(curve: AbstractCurve, limit, discord, decades) -> float:
             f"such as that of `gflow.Logistic()`, but is {type(flow).__name__} with "
             f"{type(flow.loss).__name__}: its gap would have no digits."
         )
-    if curve.degree is None or flow.kind == "targets":
-        raise ValueError(
-            "`curve` must be that of a homogeneous network that classifies: "
-            "without a degree there is no smoothed margin."
-        )
+    degree = require_homogeneous(curve, "smoothed margin")
     if limit is not None and limit.verdict != Verdict.LOCAL_MAXIMUM:
         raise ValueError(
             f"`limit` must be certified, but its verdict is '{limit.verdict}'. Omit "
@@ -221,4 +217,4 @@ def _checked(curve: AbstractCurve, limit, discord, decades) -> float:
     for name, value in (("discord", discord), ("decades", decades)):
         if not 0 < value < math.inf:
             raise ValueError(f"`{name}` must be positive, but is {value}.")
-    return float(curve.degree)
+    return degree

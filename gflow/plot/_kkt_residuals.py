@@ -1,7 +1,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from .._curve import AbstractCurve
+from .._curve import AbstractCurve, require_homogeneous
 from ..kkt import residual
 from ._axes import BLUE, VERMILION, axes
 from ._clock import place_in_time
@@ -41,11 +41,7 @@ def kkt_residuals(
     """
     ax = axes(ax)
     x = place_in_time(ax, curve, clock)
-    if curve.degree is None or curve.flow.kind == "targets":
-        raise ValueError(
-            "`curve` must be that of a homogeneous network that classifies: "
-            "without a degree, or under the square loss, there are no KKT residuals."
-        )
+    require_homogeneous(curve, "KKT residual")
     found = curve.map(residual)
     stationarity, slack = np.asarray(found.stationarity), np.asarray(found.slack)
     if not np.any(np.isfinite(stationarity)):

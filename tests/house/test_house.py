@@ -19,7 +19,8 @@ import pytest
 ROOT = pathlib.Path(gflow.__file__).parent
 # The corridor, in the order of the data: a room imports only from rooms before it.
 ROOMS: tuple[str, ...] = (
-    *("_types", "_text", "_code", "_extras", "_compile", "_checks", "_tree", "_gates"),
+    *("_types", "_text", "_code", "_extras", "_compile", "_checks", "_replacing"),
+    *("_tree", "_gates"),
     *("nn", "data", "clocks"),
     *(
         "_logs",
