@@ -14,6 +14,10 @@ from jaxtyping import Array, Float
 from ._types import AnyArray, Scalar
 
 
+SMALLEST = 1e-150
+"""The square of the norm of smaller weights has few digits, or none."""
+
+
 def two_norm(vector: Float[Array, " n"]) -> Scalar:
     """The Euclidean norm."""
     return jnp.sqrt(jnp.dot(vector, vector))
@@ -95,6 +99,13 @@ class Flat(AbstractCoordinates):
     """The weights as they are, for all other flows."""
 
     def start(self, vector):
+        size = np.max(np.abs(vector))
+        if size < SMALLEST:
+            raise ValueError(
+                f"`network` must have weights of {SMALLEST:.0e} and more here, but the "
+                f"largest is {size:.1e}: squares would underflow, and without polar "
+                "coordinates nothing scales them."
+            )
         return jnp.asarray(vector), jnp.zeros(())
 
     def back(self, point):

@@ -108,9 +108,18 @@ def _probe(
     still: PyTree, x: np.ndarray, points: list[PyTree], c: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs (points, samples, logits) and Euler's quotients (points,) at `c` w."""
-    pairs = [
-        compiled(_outputs_and_quotient)(times(c, point), still, x) for point in points
-    ]
+    try:
+        pairs = [
+            compiled(_outputs_and_quotient)(times(c, point), still, x)
+            for point in points
+        ]
+    except TypeError as error:  # JAX's own, of shapes and of values not yet known
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"`network` must map one input of shape {x.shape[1:]}, a row of `x`, by "
+            f"functions of JAX, but fails: {reason} Has it as many inputs as `x` has "
+            "features? For an `if` on values, use `jnp.where`."
+        ) from error
     outputs, quotients = zip(*pairs, strict=True)
     return np.stack(outputs), np.stack(quotients)
 

@@ -103,12 +103,24 @@ class _Spelled:
         return f"{self.array.dtype}{self.array.shape}#{digest.hexdigest()[:16]}"
 
 
+class _Named:
+    """A function, whose representation is the same in another process."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __repr__(self):
+        kind = type(self.function).__qualname__
+        return f"<function {getattr(self.function, '__qualname__', kind)}>"
+
+
 def spelled(value: Any) -> str:
     """All that a value is, in words no other value shares; of functions, the name."""
 
     def words(leaf):
-        is_array = isinstance(leaf, jax.Array | np.ndarray | np.generic)
-        return _Spelled(leaf) if is_array else leaf
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic):
+            return _Spelled(leaf)
+        return _Named(leaf) if callable(leaf) else leaf
 
     return eqx.tree_pformat(jax.tree.map(words, value), width=10**6)
 
@@ -238,4 +250,4 @@ def _listed(paths: Any) -> str:
 def _shown(value: np.ndarray | None) -> str:
     if value is None:
         return "absent"
-    return str(value.tolist()) if value.size == 1 else f"other values {value.shape}"
+    return spelled(value)

@@ -270,8 +270,8 @@ def _wrong_output(kind: str, expected: tuple, found: tuple) -> str:
             f"`y`, but maps it to shape {found}. With two classes and one output, use "
             "labels -1 and +1."
         )
+    cure = "pass `y[:, 0]`" if (found, expected) == ((), (1,)) else "return as many"
     return (
         f"`network` must map one input to the shape of one target, {expected}, but "
-        f"maps it to shape {found}. For one output, return a scalar or pass "
-        "`y[:, None]`."
+        f"maps it to shape {found}: {cure}."
     )

@@ -54,12 +54,17 @@ def checked_labels(
             f"`y` must hold -1 and +1, or three classes and more, for the loss "
             f"`{name}`, but holds {_some(y)}. For one output, pass `2 * y - 1`."
         )
-    missing = np.setdiff1d(np.arange(classes), y)
-    if classes < 2 or missing.size or classes > MOST_CLASSES:
+    if classes < 2:
         raise ValueError(
-            f"`y` must hold each class from 0 to the largest at least once, and two at "
-            f"least, but of 0 to {classes - 1} it lacks {_some(missing)}. Number the "
-            "classes anew: `numpy.unique(y, return_inverse=True)[1]`."
+            f"`y` must hold two classes at least for the loss `{name}`, but holds 0 "
+            "alone. For one class and a scalar output, pass +1 and `gflow.Logistic()`."
+        )
+    missing = np.setdiff1d(np.arange(classes), y)
+    if missing.size or classes > MOST_CLASSES:
+        raise ValueError(
+            "`y` must hold each class from 0 to the largest at least once, but of 0 "
+            f"to {classes - 1} it lacks {_some(missing)}. Number the classes anew: "
+            "`numpy.unique(y, return_inverse=True)[1]`."
         )
     return "classes", y.astype(jnp.int_), classes
 

@@ -111,6 +111,20 @@ def followed(flow: AbstractFlow, network: PyTree, degree: float | None) -> dict:
     }
 
 
+def require_point(point: Point) -> None:
+    """Refuse what is no point.
+
+    Raises:
+        ValueError: If it is none, such as a curve.
+    """
+    if not isinstance(point, Point):
+        raise ValueError(
+            f"`point` must be a `gflow.Point`, but is a {type(point).__name__}. Of a "
+            "curve take one point, as `curve[-1]`, or `curve.map` this function over "
+            "all; of a network make one by `gflow.point(flow, network)`."
+        )
+
+
 def point(
     flow: AbstractFlow,
     network: PyTree,

@@ -17,7 +17,7 @@ from . import _tree
 from ._flow import AbstractFlow
 from ._gates import frozen
 from ._logs import log_mean_exp, log_sum_exp
-from ._point import Point
+from ._point import Point, require_point
 from ._pulls import pull_at
 from ._rows import margin_jacobian, rows_of
 from ._types import Scalar
@@ -149,6 +149,7 @@ def require_degree(point: Point) -> None:
     Raises:
         ValueError: If it is not homogeneous.
     """
+    require_point(point)
     if point.degree is None:
         raise ValueError(
             "`point.network` must be positively homogeneous here, but is not: its "
@@ -161,7 +162,8 @@ def require_margins(point: Point) -> None:
     """Refuse what has no normalized margins.
 
     Raises:
-        ValueError: If the network has no degree, or the flow is one of regression.
+        ValueError: If the network has no degree, or the flow is one of regression; if
+            it is no point.
     """
     require_classes(point)
     require_degree(point)
@@ -173,6 +175,7 @@ def require_classes(point: Point) -> None:
     Raises:
         ValueError: If it is one.
     """
+    require_point(point)
     if point.flow.kind == "targets":
         raise ValueError(
             "`point.flow` must classify here, but is one of regression, which has "

@@ -1,5 +1,6 @@
 """Which steps of a program are kinks: they depend on weights and the output on them."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,7 @@ def make_plan(program: Program, weights: tuple[bool, ...]) -> Plan:
     depends = {number for number, is_weight in inputs if is_weight}
     groups: dict = {}
     planned = []
+    made = {number: step for step in program.steps for number in step.outputs}
     for step in program.steps:
         if live.isdisjoint(step.outputs) and not step.equation.effects:
             continue
@@ -75,6 +77,7 @@ def make_plan(program: Program, weights: tuple[bool, ...]) -> Plan:
         if depends.intersection(a for a in step.inputs if isinstance(a, int)):
             depends.update(step.outputs)
             _refuse(step, moving, depends)
+            _refuse_flat(step, made)
             if _has_kink(step, moving, uses):
                 swapped = _is_swapped(step, depends)
                 group = groups.setdefault(_key(step, swapped), len(groups))
@@ -127,6 +130,44 @@ def _refuse(step: Step, moving: set[int], depends: set[int]) -> None:
             f"A kink inside `{name}`, of values that depend on the weights, is not "
             f"supported by gflow. To see it, {cure}."
         )
+
+
+def _refuse_flat(step: Step, made: dict[int, Step]) -> None:
+    """Raise an error at a step that makes a kink of where a ReLU is zero."""
+    if len(step.inputs) != 2:
+        return
+    for atom, other in (step.inputs, step.inputs[::-1]):
+        source = made.get(atom) if isinstance(atom, int) else None
+        if source is None or source.name not in ("max", "min", "clamp"):
+            continue
+        ends = [a for a in source.inputs if isinstance(a, Constant) and a.literal]
+        same = isinstance(other, Constant) and any(
+            np.array_equal(end.value, other.value) for end in ends
+        )
+        if step.name in ("eq", "ne") and same:
+            raise ValueError(
+                f"`{step.name}` of values that depend on the weights and what they are "
+                "clipped to has a kink that gflow does not see, as "
+                "`jnp.where(jax.nn.relu(u) == 0, ...)`. Compare before they are "
+                "clipped: `jnp.where(u > 0, ...)`."
+            )
+        power = _power_of(step)
+        if power < 2 and any(_is_zero(end) for end in ends):
+            raise ValueError(
+                f"`{power:g}` is a power of a ReLU whose second derivative is NaN in "
+                "JAX where it is off. Use `gflow.nn.MLP(..., power=...)`, or write "
+                "`jnp.where(u > 0, jnp.where(u > 0, u, 1.0)**p, 0.0)`."
+            )
+
+
+def _power_of(step: Step) -> float:
+    """The power that a step takes, if it is a number of the source; else infinite."""
+    if step.name == "integer_pow":
+        return step.equation.params["y"]
+    power = step.inputs[-1]
+    if step.name == "pow" and isinstance(power, Constant) and power.literal:
+        return float(power.value)
+    return math.inf
 
 
 def _bends_inside(step: Step, depends: set[int]) -> bool:
@@ -185,8 +226,8 @@ def _is_power(step: Step | None) -> bool:
     """Whether a step is a power of at least two, which makes |u| and ReLU smooth."""
     if step is None:
         return False
-    if step.name == "integer_pow":
-        return step.equation.params["y"] >= 2
+    if step.name in ("integer_pow", "pow"):
+        return 2 <= _power_of(step) < math.inf
     squared = step.name == "mul" and step.inputs[0] == step.inputs[1]
     return step.name == "square" or squared
 

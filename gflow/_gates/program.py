@@ -34,8 +34,8 @@ REFUSED = frozenset(
     (
         *("argmax", "argmin", "sort", "top_k", "approx_top_k", "cummax", "cummin"),
         *("floor", "ceil", "round", "rem", "nextafter", "reduce", "reduce_window"),
-        *("scatter_max", "scatter_min", "pmax", "pmin"),
-        *("select_and_scatter_add", "select_and_gather_add"),
+        *("scatter-max", "scatter-min", "pmax", "pmin"),
+        *("select_and_scatter_add", "select_and_gather_add", "bitcast_convert_type"),
     )
 )
 KINKS = BINARY | COMPARISONS | REFUSED | TOURNAMENTS.keys()

@@ -96,4 +96,5 @@ def scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar:
     slip = slip / jnp.maximum(jnp.abs(step.log_radius), 1.0)
     found = jnp.hypot(found, slip / tolerance.rtol)
     usable = jnp.isfinite(found) & jnp.isfinite(two_norm(there.gradient))
+    usable = usable & ~jnp.isnan(step.log_t)
     return jnp.where(usable & ~there.awake, found, jnp.inf)

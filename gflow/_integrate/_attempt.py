@@ -180,7 +180,8 @@ def _new_carry(
     status = jnp.where(reached == 0, why, reached)
     stuck = jnp.where(pace.tiny & ~keep, UNDERFLOW, RUNNING)
     new = _moved(field, carry, trial, keep)
-    new |= {name: watched[name] for name in ("looked", "strayed", "longest", "way")}
+    names = "looked", "searched", "strayed", "longest", "way"
+    new |= {name: watched[name] for name in names}
     return new | {
         "length": pace.length,
         "most": jnp.where(keep, GROWTH, GROWTH_AFTER_FAILURE),

@@ -29,7 +29,9 @@ class Carry(eqx.Module):
         way: and how much further it must be followed.
         looked: The length of the step after which modes were last looked at, on this
             stretch of rest; zero if they were not.
-        strayed: How far units have moved since then, frames apart.
+        searched: The length of a step from which samples that are lost in a balance are
+            looked for again.
+        strayed: How far units have moved since modes were looked at, frames apart.
         tau: The clock.
         log_t: The logarithm of physical time.
         log_whole: The logarithm of the radius, in any coordinates.
@@ -60,6 +62,7 @@ class Carry(eqx.Module):
     longest: Scalar
     way: Scalar
     looked: Scalar
+    searched: Scalar
     strayed: Scalar
     tau: Scalar
     log_t: Scalar

@@ -204,22 +204,22 @@ def _at_rest(run: Run) -> RESULTS | None:
         if found.astray * left > run.rtol:
             run.drop_last_step()
             return RESULTS.balanced
-        if not whole:
-            pass
-        elif found.critical(run.rtol):
+        if found.critical(run.rtol):
             if log_t is None or log_t > LATEST:
                 return RESULTS.critical_point
             looked = np.inf  # the time asked for comes, and nothing else
+        elif not whole:
+            looked = float(run.carry.looked)  # no more is asked where others move
         elif found.hidden(run.rtol) and (early or found.known(run.lost, run.rtol)):
             longest, way = found.follow(run.rtol)
         else:
             length = looked = max(length, found.leap)
             soon = found.looks_again(run.lost, run.rtol)
             way = 1.05 * soon if np.isfinite(soon) else 0.0
-    if found is not None:
-        again = max(found.faints_at, _watch.SOON) / _watch.AGAIN
-        looked = looked * min(again, 1.0) if math.isfinite(looked) else looked
+    soon = _watch.AGAIN if found is None else found.faints_at
+    searched = float(run.carry.length) * np.clip(soon, _watch.SOON, _watch.AGAIN)
     lengths = {"length": length, "looked": looked, "longest": longest, "way": way}
+    lengths["searched"] = searched
     run.go_on(**{name: np.float64(value) for name, value in lengths.items()})
     return None
 

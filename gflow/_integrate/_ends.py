@@ -35,10 +35,10 @@ def balance(run: Run) -> str:
         found = modes(field, run.carry, tolerance(run.rtol, run.atol))
     except np.linalg.LinAlgError:  # what was computed is worth more than a word on it
         return ""
-    if found is None or not found.resting < BALANCED:
+    if found is None or not found.calmest < BALANCED:
         return ""
     return (
-        f" There the gradient is at most {found.resting:.1e} of the pulls of the "
-        "samples, unit by unit: these contradict each other, and what moves the "
-        "weights still has few digits beside them."
+        f" There the gradient of some units is {found.calmest:.1e} of the pulls of the "
+        "samples at them: these contradict each other, and what moves the weights "
+        "still has few digits beside them."
     )

@@ -71,6 +71,7 @@ def begin(
         longest=far,
         way=zero,
         looked=zero,
+        searched=zero,
         strayed=zero,
         tau=zero,
         log_t=-far,

@@ -57,11 +57,12 @@ class Modes(NamedTuple):
         smallest: The size of the unit that grows so fast, against the whole.
         change: How soon a unit grows to the whole, or by a factor e, and all this is
             past.
-        resting: The share of the largest gradient, unit by unit, in its pulls.
+        resting: The share of the largest gradient, unit by unit, in its pulls,
+        calmest: and of the smallest, of units that are not small.
         faint: How many margins pull at some unit by less than what rest leaves.
         astray: How fast these move what nothing holds, in sizes of units.
-        faints_at: By what factor steps may lengthen before another margin is as faint,
-            if its pull falls like 1 / t.
+        faints_at: By what factor steps may lengthen before a margin is as faint, if its
+            pull falls like 1 / t; one if it is.
     """
 
     rate: float
@@ -80,6 +81,7 @@ class Modes(NamedTuple):
     smallest: float
     change: float
     resting: float
+    calmest: float
     faint: int
     astray: float
     faints_at: float

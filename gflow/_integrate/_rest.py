@@ -39,9 +39,10 @@ ROUNDING = 1e-15
 NEW = 1e-3
 """A mode adds to the span of those that are lost if so much of it is not in it."""
 
-FAINT, LIGHT = 4.0, 1e-6
-"""Samples that pull at a unit less than the first of these times what is taken for rest
-are lost in it, if they pull at none with more than the second of all."""
+STILL, FAINT, LIGHT = 4.0, 10.0, 1e-6
+"""In a unit whose gradient is below the first of these times what is taken for rest,
+samples are lost that pull at it by less than the second times that, if none of their
+pulls is more than the third of the largest."""
 
 CANCELED = 1e-3
 """Less of the pulls of some samples in a mode is rounding: they are at right angles."""
@@ -70,7 +71,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
         zero = np.zeros(point.size)
         return Modes(
             0, 0, 0, 0, 0, zero, none, np.inf, 0, 0, 0, False, 0, 0, np.inf, 0,
-            0, 0, np.inf,
+            np.inf, 0, 0, np.inf,
         )  # fmt: skip
     matrix = np.asarray(found.pop("matrix"))[np.ix_(live, live)]
     part = {name: np.asarray(value)[live] for name, value in found.items()}
@@ -89,9 +90,8 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     least = 2 * max(REST[0] * rtol, 100 * ROUNDING)
     drifts = ~(grows | decays) & (np.abs(along) * ROUNDING > least * blur)
     astray = np.abs(inverse @ part["faint"])
-    astray = np.where(
-        astray > CANCELED * np.abs(inverse) @ part["faint_pull"], astray, 0
-    )
+    canceled = CANCELED * np.abs(inverse) @ part["faint_pull"]
+    astray = np.min(np.where(astray > canceled, astray, 0.0), axis=1)
     amplitudes = np.abs(along) / np.maximum(np.abs(values), 1e-300)
     in_weights = values + np.real(np.sum(inverse * rate * right.T, axis=1))
     fades, soon = _fading(values, amplitudes, decays & (in_weights > noise), rtol)
@@ -101,6 +101,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     vectors /= np.maximum(extents, 1e-300)
     growth, smallest, change, moves = _units_ahead(part, rtol)
     shares = np.abs(force) / np.maximum(part["pulled"], 1e-300)
+    pulled = (part["pulled"] > 0) & (part["size"] > SMALL)
     return Modes(
         rate=top,
         amplitude=float(amplitudes[fastest]) if top > 0 else 0.0,
@@ -118,9 +119,10 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
         smallest=smallest,
         change=change,
         resting=float(np.max(shares, initial=0.0)),
+        calmest=float(np.min(shares[pulled], initial=np.inf)),
         faint=int(np.sum(strength <= 1)),
         astray=float(np.max(np.where(grows | decays, 0, astray), initial=0)),
-        faints_at=float(np.min(strength, where=strength > 1, initial=np.inf)),
+        faints_at=float(np.min(np.maximum(strength, 1.0), initial=np.inf)),
     )
 
 
@@ -221,28 +223,38 @@ def _motion(field: Field, carry: Carry, tolerance: Tolerance):
         return (gradient - frame.rate * point) / frame.size
 
     relative = frame.start / frame.size
-    least = FAINT * jnp.maximum(REST[0] * tolerance.rtol, REST[1])
+    least = jnp.maximum(REST[0] * tolerance.rtol, REST[1])
 
     def pulls(rows, _, sizes, dual):
         own = field.units.norms(sizes[:, None] * rows, frame.unit)
-        share = own / jnp.where(frame.pulled > 0, frame.pulled, 1.0)[None]
-        most = jnp.max(share, axis=1)
-        share = jnp.min(jnp.where(share > 0, share, jnp.inf), axis=1) / least
-        share = jnp.where(most < LIGHT, share, jnp.inf)
-        size, faint = jnp.abs(rows), share <= 1
-        some, few = jnp.where(faint, dual, 0.0), jnp.where(faint, sizes, 0.0)
-        return share, (sizes @ size, some @ rows, few @ size)
+        share = (
+            own / (FAINT * least * jnp.where(frame.pulled > 0, frame.pulled, 1.0))[None]
+        )
+        light = jnp.max(own / frame.size[None], axis=1) < LIGHT * fastest
+        share = jnp.where((share > 0) & light[:, None], share, jnp.inf)
+        here = dual[:, None] * rows
+        is_lost = (share <= 1) & still[None]
+        lost = jnp.where(is_lost, here, 0.0)
+        whole = jnp.where(jnp.any(is_lost, axis=1)[:, None], here, 0.0)
+        faint = jnp.stack([lost, whole])
+        sums = jnp.sum(faint, axis=1), jnp.sum(jnp.abs(faint), axis=1)
+        return jnp.min(share, axis=1), (sizes @ jnp.abs(rows), *sums)
 
     sizes = field.duals.pull_sizes(field.flow, frame.dual)
+    fastest = jnp.max(frame.pulled / frame.size)
+    still = (
+        field.units.norms(carry.gradient, frame.unit) <= STILL * least * frame.pulled
+    )
     shares, sums = by_rows(frame.jacobian, pulls, sizes, frame.dual)
-    pull, faint, faint_pull = (total / frame.size for total in sums)
+    pull = sums[0] / frame.size
+    faint, faint_pull = (total / frame.size[None] for total in sums[1:])
     return {
         "matrix": jax.jacfwd(motion)(relative),
         "motion": motion(relative),
         "force": (carry.gradient - frame.rate * frame.start) / frame.size,
         "pull": pull,
-        "faint": faint,
-        "faint_pull": faint_pull,
+        "faint": faint.T,
+        "faint_pull": faint_pull.T,
         "shares": shares,
         "pulled": frame.pulled / frame.size,
         "rate": frame.rate,

@@ -17,8 +17,8 @@ LONG = 0.3
 """Steps of this many times of the fastest unit may damp what they do not see."""
 
 AGAIN, SOON = 1e4, 2.0
-"""Modes are looked at again where steps have become so much longer; and no sooner than
-where they have become that much longer."""
+"""Modes are looked at again where steps have become so much longer; for samples that
+are lost in a balance no sooner than where they have become that much longer."""
 
 STANDING = 1e-3
 """Steps of this share of the longest are looked at whatever moves."""
@@ -33,12 +33,12 @@ def watch(frame: Frame, carry, length, end, there, step, keep, slower, clock) ->
     Also where a unit rests and others move: what pulls at it may be lost in that.
     """
     field = frame.field
-    before, longest, way = (a / clock for a in (carry.looked, carry.longest, carry.way))
+    looked, longest, way = (a / clock for a in (carry.looked, carry.longest, carry.way))
     moved = two_norm(frame.weight * (end - frame.start))
     strayed = carry.strayed + jnp.where(keep, moved, 0.0)
     anew = (strayed > FAR) | ((way > 0) & keep & (way <= length))
     way = way - jnp.where(keep & (way > 0), length, 0.0)
-    looked = jnp.where(anew, 0.0, before)
+    looked = jnp.where(anew, 0.0, looked)
     fastest = jnp.max(frame.pulled / frame.size)
     long = (length * fastest > LONG) | (length > STANDING * LONGEST)
     quiet = keep & (moved < QUIET) & long
@@ -47,12 +47,14 @@ def watch(frame: Frame, carry, length, end, there, step, keep, slower, clock) ->
     stays = jnp.abs(frame.growth) * length < QUIET
     quiet = quiet & field.euclidean & (field.mild(there.margins, scale) | stays)
     unseen = quiet & ((length > AGAIN * looked) | (length > 0.5 * LONGEST))
-    rests = keep & jnp.any(frame.rest) & long & (length > AGAIN * before)
+    searched = carry.searched / clock
+    rests = keep & jnp.any(frame.rest) & long & (length > searched)
     known = looked > 0
     return {
         "unseen": unseen,
         "rests": rests,
         "looked": looked * slower,
+        "searched": searched * slower,
         "strayed": jnp.where(known & ~unseen, strayed, 0.0),
         "longest": jnp.where(known, longest * slower, jnp.inf),
         "way": jnp.where(known, way * slower, 0.0),

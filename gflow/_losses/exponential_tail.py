@@ -2,6 +2,7 @@ import math
 from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 
 from .abstract import AbstractMarginLoss
 
@@ -34,9 +35,10 @@ class ExponentialTail(AbstractMarginLoss):
     labels: ClassVar = ("signs", "classes")
 
     def __init__(self, beta: float):
-        if not (isinstance(beta, int | float) and 0 < beta < math.inf):
+        real = isinstance(beta, int | float | np.integer | np.floating)
+        if not (real and not isinstance(beta, bool) and 0 < beta < math.inf):
             raise ValueError(
-                f"`beta` must be a positive number, but is {beta!r}. "
+                f"`beta` must be a positive Python number, but is {beta!r}. "
                 "For the exponential loss, pass 1.0."
             )
         self.beta = float(beta)

@@ -38,7 +38,8 @@ def loss_gradient(point: Point, subgradient: PyTree | None = None) -> GradientPa
 
     Returns:
         The parts. Once all margins are positive the sign is -1. The logarithms are
-        `-inf` where a part is zero, and where they themselves are below -1e200 or so.
+        `-inf` where a part is zero, and where they themselves are below -1e200 or so,
+        or $R$ is above 1e200.
         NaN where `alignment` is, at critical points excepted.
 
     Raises:

@@ -230,3 +230,52 @@ def test_64_bits_must_be_on():
         check=True,
         timeout=60,
     )
+
+
+class Branching(eqx.Module):
+    w: jax.Array
+
+    def __call__(self, x):
+        return self.w @ x if self.w[0] > 0 else -self.w @ x
+
+
+class Plain(eqx.Module):
+    w: jax.Array
+
+    def __call__(self, x):
+        return self.w @ x
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Plain(jnp.ones(7)), r"one input of shape \(2,\).* as many inputs"),
+        (Branching(jnp.ones(2)), r"boolean conversion.* use `jnp\.where`"),
+    ],
+)
+def test_networks_that_do_not_run_on_the_data(network, message):
+    flow = gflow.GradientFlow(gflow.Logistic(), X, Y)
+    with pytest.raises(ValueError, match=message):
+        gflow.solve(flow, network, until=UNTIL, progress=False)
+
+
+def test_weights_whose_squares_underflow():
+    flow = gflow.GradientFlow(gflow.Square(), X, Y)
+    with pytest.raises(ValueError, match="squares would underflow"):
+        gflow.solve(flow, Plain(1e-170 * jnp.ones(2)), until=UNTIL, progress=False)
+
+
+def test_a_diagnostic_is_of_a_point():
+    curve = gflow.solve(*problem("relu2"), until=UNTIL, progress=False)
+    for diagnostic in (
+        gflow.margins.normalized, gflow.kkt.alignment, gflow.kernels.tangent
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"`point` .* is a Trajectory.*map"):
+            diagnostic(curve)
+
+
+@pytest.mark.parametrize("beta", [True, "1", jnp.array(2.0)])
+def test_tails_are_python_numbers(beta):
+    with pytest.raises(ValueError, match="must be a positive Python number"):
+        gflow.ExponentialTail(beta)
+    assert gflow.ExponentialTail(np.float32(2)).tail == 2.0

@@ -116,3 +116,41 @@ def test_what_jit_has_captured_is_no_other_constant(layers):
     assert found([0.1, 0.2, 0.3], 0).count == 3  # of the same weights
     assert found([0.5, 0.2, 0.3], 1).count == 3  # and of others
     assert found([1.0, 1.0, 1.0], 2).count == 0
+
+
+def with_rule(slope_at_zero):
+    """A square whose derivative is a rule of its own, right or wrong."""
+
+    @jax.custom_jvp
+    def square(u):
+        return u * u
+
+    @square.defjvp
+    def rule(primals, tangents):
+        (u,), (change,) = primals, tangents
+        return square(u), (2 * u + slope_at_zero) * change
+
+    return square
+
+
+def test_rules_of_one_name_are_told_apart():
+    network, x = jnp.array([[0.4, -0.3, 0.8], [0.2, 0.9, -0.5]]), jnp.array([1.0, 2, 3])
+    for slope_at_zero in (0.0, 1.0, 0.0):
+        square = with_rule(slope_at_zero)
+
+        def fn(network, x, square=square):
+            u = network @ x
+            return jnp.sum(jnp.where(u > 0, square(u), 0.0))
+
+        assert find_kinks(fn, network, x).gated == (slope_at_zero != 0,)
+
+
+@pytest.mark.parametrize("power", [2.0, 2.5, 3.7])
+@pytest.mark.parametrize("kind", [jax.nn.relu, jnp.abs, lambda u: jnp.maximum(0, u)])
+def test_powers_of_relus_are_smooth(power, kind):
+    def fn(network, x):
+        return network[1] @ kind(network[0] @ x) ** power
+
+    keys = jr.split(jr.key(1), 3)
+    network = [jr.normal(keys[0], (5, 3)), jr.normal(keys[1], (5,))]
+    assert find_kinks(fn, network, jr.normal(keys[2], (3,))).count == 0

@@ -295,6 +295,14 @@ REFUSED = {
     "inside of a `stop_gradient`": lambda u: (
         u * jax.lax.stop_gradient((u > 0).astype(float))
     ),
+    "`eq` of .* what they are clipped to": lambda u: jnp.where(
+        jnp.maximum(u, 0) == 0, 0.1 * u, u
+    ),
+    "`ne` of .* what they are clipped to": lambda u: jnp.where(jax.nn.relu(u), u, -u),
+    "`ne` .*Compare before": lambda u: u * jnp.count_nonzero(jax.nn.relu(u)),
+    "bitcast_convert_type": lambda u: jnp.where(jnp.signbit(u), 0.1 * u, u),
+    "scatter-max.*Write it with": lambda u: jnp.zeros(2).at[0].max(u[0]),
+    "1.5.* a power of a ReLU": lambda u: jax.nn.relu(u) ** 1.5,
 }
 
 

@@ -7,7 +7,15 @@ import jax
 import numpy as np
 import pytest
 from gflow import Until, _framing, _paces
-from gflow._integrate import _arrival, _attempt, _drive, _modes, _rest, _watch
+from gflow._integrate import (
+    _arrival,
+    _attempt,
+    _drive,
+    _landing,
+    _modes,
+    _rest,
+    _watch,
+)
 from gflow._solvers import _direct, switching
 
 from benchmarks import any_start
@@ -24,7 +32,8 @@ VARIATIONS = {
     ],
     "steps": [
         (_attempt, "GROWTH", 1.7), (_attempt, "GROWTH_AT_REST", 10.0),
-        (_attempt, "LANDED", (0.02, 0.9)), (_attempt, "FAR_BELOW", 3e-3),
+        (_landing, "LANDED", (0.02, 0.9)), (_attempt, "FAR_BELOW", 3e-3),
+        (_landing, "BEYOND", 1e-2),
     ],
     "turns": [
         (switching, "STABLE", 2.5), (switching, "LIMITED", 0.8),
@@ -34,6 +43,7 @@ VARIATIONS = {
     ],
     "looks": [
         (_watch, "QUIET", 3e-3), (_watch, "LONG", 1.0), (_watch, "AGAIN", 1e3),
+        (_watch, "SOON", 7.0),
         (_modes, "LEAP", 0.1), (_modes, "SEEN", 30.0), (_rest, "SEEN", 30.0),
         (_rest, "SMALL", 3e-2), (_rest, "YET", 30.0), (_drive, "CHUNK_STEPS", 17),
     ],

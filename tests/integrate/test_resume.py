@@ -283,11 +283,55 @@ def test_a_directory_that_refuses_is_found_at_the_start(tmp_path):
         solve(checkpoint=tmp_path / "run")
 
 
+class Nested(gflow.norms.AbstractNorm):
+    """The Euclidean norm with a price for each weight, in a part of its own."""
+
+    inner: eqx.Module
+
+    def __call__(self, vector):
+        return jax.numpy.sqrt(jax.numpy.sum(self.inner.scale * vector**2))
+
+    def direction(self, pull):
+        return pull / self.inner.scale
+
+
+class Prices(eqx.Module):
+    scale: jax.Array
+
+
+def test_a_flow_that_differs_deep_inside_is_another(tmp_path):
+    flow, network = problem("relu2")
+    size = sum(w.size for w in network.weights)
+
+    def steepest(last):
+        prices = jax.numpy.ones(size).at[-1].set(last)
+        return gflow.SteepestFlow(
+            flow.loss, flow.x, flow.y, norm=Nested(Prices(prices))
+        )
+
+    path, until = tmp_path / "run", gflow.Until(log_t=1.0)
+    gflow.solve(
+        steepest(2.0), network, until=until, checkpoint=path, progress=False,
+        max_steps=2, throw=False,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"`flow` must be SteepestFlow\(.*#.*but is"):
+        gflow.resume(path, steepest(3.0), network, progress=False)
+    again = gflow.resume(path, steepest(2.0), network, progress=False, max_steps=500)
+    assert again.result == gflow.RESULTS.successful
+
+
+def test_others_may_read_a_checkpoint_as_any_file(tmp_path):
+    (tmp_path / "plain").write_text("")
+    solve(checkpoint=tmp_path / "run", max_steps=1, throw=False)
+    modes = {(tmp_path / name).stat().st_mode for name in ("plain", "run")}
+    assert len(modes) == 1
+
+
 def test_a_disk_that_refuses_is_found_at_the_start(tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_archive.tempfile, "mkstemp", full)
+    monkeypatch.setattr(_archive.np, "savez", full)
     with pytest.raises(ValueError, match=r"that can be written, .* No space left"):
         solve(checkpoint=tmp_path / "run")
 

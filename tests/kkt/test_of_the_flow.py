@@ -2,6 +2,7 @@
 
 import math
 
+import equinox as eqx
 import gflow
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,37 @@ def test_the_gradient_is_that_of_the_loss_though_some_sample_is_unseen(seed):
     np.testing.assert_allclose(along, jnp.dot(slope, theta), rtol=1e-6)
     across = jnp.linalg.norm(slope - jnp.dot(slope, theta) * theta)
     np.testing.assert_allclose(jnp.exp(found.log_spherical), across, rtol=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0, 3.0])
+def test_the_gradient_is_known_as_far_as_floats_reach(beta):
+    r"""And minus infinity beyond, where it or $R$ has a logarithm past 1e200."""
+    x, y = np.array([[1.0, 0.3], [0.8, -0.1]]), np.array([1.0, 1.0])
+    loss = gflow.ExponentialTail(beta)
+    flow = gflow.GradientFlow(loss, x, y)
+    w = np.array([0.8, 0.6])
+
+    class Linear(eqx.Module):
+        w: jax.Array
+
+        def __call__(self, x):
+            return self.w @ x
+
+    network = Linear(jnp.asarray(w))
+    for power in (3.0, 200.0, 440.0, 470.0, 600.0):  # of e, in the largest number
+        log_scale = power / max(beta, 1.0)
+        point = gflow.point(
+            flow, network, log_radius=log_scale, weights=jnp.array([1e-300, 1.0])
+        )
+        found = float(gflow.kkt.loss_gradient(point).log_radial)
+        # By the smallest margin alone, whose log loss is -z^beta for z > 1.
+        log_z = log_scale + np.log(np.min(x @ w))
+        log_slope = math.log(beta) + (beta - 1) * log_z
+        expected = -np.exp(beta * log_z) + log_slope + np.log(np.min(x @ w) / 2)
+        if power < 460:
+            assert abs(found / expected - 1) < (0.3 if power == 3.0 else 1e-6)
+        else:
+            assert found == -np.inf
 
 
 def test_a_lost_sample_leaves_no_margin_to_grow():

@@ -184,7 +184,7 @@ def test_cross_entropy_margins_grow_and_weights_add_up(name):
             [0.5, 1, 0],
             r"must hold integers .*\[0, 0\.5, 1\].*Square",
         ),
-        (gflow.CrossEntropy(), [0, 0, 0], r"two at least"),
+        (gflow.CrossEntropy(), [0, 0, 0], r"two classes at least"),
         (gflow.Logistic(), [0, 1, 2], r"-1 and \+1 only .*\[0, 1, 2\].*CrossEntropy"),
         (gflow.Exponential(), [0, 1, 0], r"-1 and \+1, or three classes.*2 \* y - 1"),
         (gflow.Exponential(), [0, 1, 3], r"lacks \[2\]"),
@@ -213,5 +213,5 @@ def test_networks_whose_outputs_do_not_match_the_labels(loss, y, out, message):
 
 @pytest.mark.parametrize("beta", [0.0, -1.0, np.inf, np.nan, "2"])
 def test_tails_that_are_none(beta):
-    with pytest.raises(ValueError, match="`beta` must be a positive number"):
+    with pytest.raises(ValueError, match="`beta` must be a positive Python number"):
         gflow.ExponentialTail(beta)

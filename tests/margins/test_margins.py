@@ -313,6 +313,33 @@ def test_rates_of_two_weights(two_weights_run):
     close(radius[late], log_r - 0.5 * np.log(z + rest), 1e-9)
 
 
+def test_rates_are_those_of_homogeneous_networks_and_exponential_tails():
+    x, y = np.array([[1.0], [0.7]]), np.array([1.0, 1.0])
+    linear = gflow.nn.DeepLinear.from_weights([jnp.array([0.5])])
+    biased = eqx.nn.MLP(1, "scalar", 3, 1, jnp.tanh, key=jax.random.key(0))
+
+    def solved(loss, network):
+        flow, until = gflow.GradientFlow(loss, x, y), gflow.Until(log_t=0.5)
+        return gflow.solve(flow, network, until=until, progress=False)
+
+    for rate in (gflow.paths.log_loss_constant, gflow.paths.log_radius_constant):
+        for loss, network in ((gflow.Square(), linear), (gflow.Logistic(), biased)):
+            with pytest.raises(ValueError, match="must be that of a homogeneous"):
+                rate(solved(loss, network))
+    with pytest.raises(ValueError, match="must have an exponential tail"):
+        gflow.paths.log_loss_constant(solved(gflow.ExponentialTail(2.0), linear))
+
+
+def test_the_radius_grows_as_the_tail_says():
+    x, y = np.array([[1.0], [0.7]]), np.array([1.0, 1.0])
+    network = gflow.nn.DeepLinear.from_weights([jnp.array([0.5])])
+    flow = gflow.GradientFlow(gflow.ExponentialTail(2.0), x, y)
+    until = gflow.Until(log_t=1e6)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    found = float(gflow.paths.log_radius_constant(curve)[-1])
+    assert abs(found + math.log(0.7)) < 1e-4  # log t / t of it is left
+
+
 def test_modified_margin_of_softplus_units():
     # f = sum a_j softplus(v_j x): near-homogeneous of degree 2, kappa = log 2.
     def network(a, v):
