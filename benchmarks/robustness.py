@@ -38,8 +38,8 @@ STILL = 1e-4
 """What weights at rest may move by, against their norm, in five e-foldings of time."""
 
 ENDS = (
-    *("successful", "critical_point", "unresolved", "vanishing", "step_underflow"),
-    "out_of_steps",
+    *("successful", "critical_point", "balanced", "unresolved", "vanishing"),
+    *("step_underflow", "out_of_steps"),
 )
 
 
@@ -161,6 +161,8 @@ def confirmed(result, later):
         if later["drift"] <= later["rounding"]:
             return None  # Radau follows the rounding of pulls that cancel
         return later["soon"] <= STILL
+    if result == "balanced":
+        return abs(later["fallen"]) <= STILL
     # The others claim nothing of what the flow does.
     return result in ("out_of_steps", "step_underflow")
 

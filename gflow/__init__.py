@@ -30,7 +30,7 @@ sequence of `Point`s. Diagnostics are functions of one `Point`. They live in nam
     gflow.descent   gradient descent, to compare with
     gflow.experiments published results, each beside its measurement
     gflow.testing   checks of your own parts, another solver, Hypothesis strategies
-    gflow.plot      pictures (needs matplotlib: `pip install 'gflow[plot]'`)
+    gflow.plot      pictures (needs matplotlib: `pip install '.[plot]'`)
 """
 
 from . import (

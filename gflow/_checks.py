@@ -41,6 +41,11 @@ def require_concrete(arguments: PyTree, name: str) -> None:
 
 def checked_array(value: ArrayLike, name: str) -> Float64[np.ndarray, "*shape"]:
     """An argument as a finite float64 array, or an error that names it."""
+    if isinstance(value, np.ma.MaskedArray) and np.any(np.ma.getmaskarray(value)):
+        raise ValueError(
+            f"`{name}` must not be masked, but {np.sum(np.ma.getmaskarray(value))} of "
+            f"its {value.size} entries are. Remove these samples."
+        )
     try:
         array = np.asarray(value)
     except ValueError as error:

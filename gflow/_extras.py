@@ -18,7 +18,7 @@ def need(module: str, extra: str) -> ModuleType:
             raise
         raise ImportError(
             f"This part of gflow needs `{missing}`, which is not installed. "
-            f"`pip install 'gflow[{extra}]'` brings it."
+            f"In a clone of gflow, `pip install '.[{extra}]'` brings it."
         ) from error
 
 

@@ -142,7 +142,7 @@ class SteepestFlow(AbstractFlow):
     not at all once $\delta$ is small: on the points of the tests the margin of `"l1"`
     is 2e-4 too small at a smoothing of 1e-2, and right to 1e-10 at 1e-3.
 
-    It moves in weight space, by default under the clock `"loss"`.
+    It moves in weight space, by default under the clock `gflow.clocks.Loss()`.
 
     Args:
         loss: As for `GradientFlow`.

@@ -37,7 +37,7 @@ def load(
         ValueError: If the file is missing, damaged or no trajectory, or if `flow`,
             `network` or `clock` is another than it was solved with.
         ImportError: If xarray, h5netcdf or h5py is not installed:
-            `pip install 'gflow[netcdf]'`.
+            `pip install '.[netcdf]'`.
 
     Example:
         `gflow.load("run.nc", flow, network)`

@@ -14,7 +14,7 @@ class Observables(eqx.Module):
     """What `SaveAt(observables=fn)` has kept; the leading axis of arrays is time.
 
     Attributes:
-        tau: The clock of the solver.
+        tau: The clock of the curve.
         log_t: Logarithm of physical time.
         log_radius: Logarithm of the norm of all weights.
         log_loss: Logarithm of the mean loss.

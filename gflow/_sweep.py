@@ -73,7 +73,7 @@ def sweep(
     Raises:
         ValueError: If an argument cannot be used, or `path` holds another sweep.
         ImportError: If xarray, h5netcdf or h5py is not installed:
-            `pip install 'gflow[netcdf]'`.
+            `pip install '.[netcdf]'`.
         BrokenExecutor: If the executor dies. What was known by then is in the file.
 
     Example:

@@ -45,9 +45,10 @@ class Trajectory(AbstractCurve):
             `compile_seconds`, `run_seconds`, `stopped_by` (the level that was met),
             `events` (how many kinks were passed), `slides` (the kinks that are slid
             along at the end), `walls` (how many kinks hold units back from samples
-            that are lost, at the end) and `kept` (of the steps, all or what there was
-            memory for).
-        field: The polar vector field that was followed.
+            that are lost, at the end), `kept` (of the steps, all or what there was
+            memory for) and `verdict` (what was measured where an early end was
+            decided on, else None).
+        field: The vector field that was followed.
         steps: The dense output, one entry per step, or `None`.
         turns: The clock where gates of kinks changed, and packed the gates from there.
         observables: What `SaveAt(observables=...)` has kept, or `None`.
@@ -154,7 +155,7 @@ class Trajectory(AbstractCurve):
 
         Args:
             log_t: Logarithms of physical time, in any order; or
-            tau: times of the solver's clock.
+            tau: times of the curve's clock.
 
         Returns:
             A trajectory at these times, without dense output.
@@ -231,7 +232,7 @@ class Trajectory(AbstractCurve):
 
         Raises:
             ImportError: If xarray, h5netcdf or h5py is not installed:
-                `pip install 'gflow[netcdf]'`.
+                `pip install '.[netcdf]'`.
 
         Example:
             `trajectory.to_xarray().log_loss`

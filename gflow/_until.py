@@ -31,7 +31,8 @@ class Until:
             It is looked at after each step; that it passes twice on one is not seen.
 
     Raises:
-        ValueError: If no level is given, or one is not a finite number.
+        ValueError: If neither a level nor an event is given, a level is not a finite
+            number, `converged` is not positive, or the event is no function.
 
     Example:
         `Until(log_t=1e9, converged=1e-10)`
@@ -83,7 +84,7 @@ class SaveAt:
 
     Args:
         log_t: Increasing logarithms of physical time; or
-        tau: increasing times of the solver's clock. Those past the end, which is not
+        tau: increasing times of the curve's clock. Those past the end, which is not
             known before, are left out.
         observables: Keep what this function of a `gflow.Point` returns, an array or a
             dictionary of arrays, in place of the points: then the trajectory has only

@@ -41,13 +41,19 @@ RESUME = 0.5
 VANISHED = -1e4
 r"""$L \rho$ below which a flow that still shrinks never comes back."""
 
+AT_ZERO = -40.0
+"""Weights that come to zero so soon are there: the logarithm of a share of time."""
+
+TURNED = 1e-12
+"""The flow comes to zero if its motion across is less than this share of it."""
+
 RUNNING = 0
 UNDERFLOW, RESTING, HELD, VANISHING = range(len(LEVELS) + 1, len(LEVELS) + 5)
 """Ways to stop beside `LEVELS`, which are 1, 2, ...: `HELD` where some unit rests."""
 
-LANDING, KINKED, STUCK, WALLED = range(VANISHING + 1, VANISHING + 5)
-"""Ways to go on: perhaps less far; with gates to be decided at the end of a step, or at
-its start; and with room for walls."""
+LANDING, PASSING, KINKED, STUCK, WALLED = range(VANISHING + 1, VANISHING + 6)
+"""Ways to go on: perhaps less far; through zero; with gates to be decided at the end of
+a step, or at its start; and with room for walls."""
 
 
 def attempt(
@@ -273,4 +279,10 @@ def _reached(levels: Levels, field: Field, step: Steps, there: Arrival):
         jnp.stack([step.log_t, step.log_radius, log_scale, -step.log_loss, -tangent])
     )
     gone = (field.log_scale(step.log_radius) < VANISHED) & (along < 0)
-    return jnp.where((met == 0) & gone, VANISHING, met)
+    met = jnp.where((met == 0) & gone, VANISHING, met)
+    if field.kinks.count > 0 or field.duals.linear:
+        return met
+    log_left = step.scalars.log_rate(jnp.ones(1))[0] - jnp.log(jnp.abs(along))
+    straight = (field.degree == 1) & (along < 0) & (across <= TURNED * -along)
+    passes = straight & (log_left < step.log_t + AT_ZERO)
+    return jnp.where((met == 0) & passes, PASSING, met)

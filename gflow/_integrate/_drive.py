@@ -1,6 +1,5 @@
 """The host's side of a solve: chunk after chunk, until a reason to stop."""
 
-import math
 import time
 import warnings
 from collections.abc import Callable
@@ -18,13 +17,14 @@ from .._steps import Steps
 from .._trajectory import Trajectory, trajectory
 from .._turned import Turns
 from .._until import Levels
-from . import _attempt, _checkpoint, _events, _loop, _rest, _watch
+from . import _attempt, _checkpoint, _events, _loop
+from ._at_rest import at_rest
 from ._budget import in_words
 from ._carry import controller, tolerance
 from ._ends import balance, fitted
 from ._interruption import interruption
 from ._landing import land, length_to_land
-from ._modes import LATEST
+from ._passing import pass_zero
 from ._progress import AbstractMeter, Report
 from ._run import Run
 from ._saving import keep, last_sample, observables_of, samples_of, turns_of
@@ -87,6 +87,9 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
                 tried = _loop.unpack(np.array(rows[int(count)][None]), run.carry)
                 whole = float(run.carry.landing)
                 run.land(length_to_land(last_sample(run), tried, run.levels, whole))
+            if int(run.carry.status) == _attempt.PASSING and not pass_zero(run):
+                early = RESULTS.step_underflow
+                break
             shown.update(_report(run))
             tries = run.attempts() - (run.max_steps - left)
             chunk = int(np.clip(CHUNK_SECONDS * tries / seconds, 1, capacity))
@@ -171,57 +174,7 @@ def _reason_to_stop(run: Run, left: int, interrupted: bool) -> RESULTS | None:
         return RESULTS.interrupted
     if left <= 0:
         return RESULTS.out_of_steps
-    return None if status == _attempt.RUNNING else _at_rest(run)
-
-
-def _at_rest(run: Run) -> RESULTS | None:
-    """What the modes of a flow that seems to rest say; if to go on, how."""
-    whole = int(run.carry.status) == _attempt.RESTING
-    began = time.perf_counter()
-    found = _rest.modes(
-        with_gates(run.field, run.carry.gates), run.carry, tolerance(run.rtol, run.atol)
-    )
-    run.run_seconds += time.perf_counter() - began
-    length = looked = float(run.carry.length)
-    longest, way = np.inf, 0.0
-    if found is None:
-        if length > 0.5 * _attempt.LONGEST:
-            run.verdict = f"Measured: a step of {length:.0e} moves nothing."
-            return RESULTS.critical_point
-    else:
-        run.verdict = found.in_words()
-        log_t, left = run.levels.log_t, _rest.way_to(run.levels, run)
-        early = found.early(length)
-        soon = found.unknown_in(run.lost, run.faded, run.rtol)
-        if not early and soon < left:
-            run.known_until = min(run.known_until, _rest.log_t_in(soon, run))
-            if run.doubts:
-                return RESULTS.unresolved
-        elif soon == math.inf:
-            run.known_until = math.inf
-        run.faded = run.faded or found.fading.size > 0
-        run.lost = _rest.joined(run.lost, found.unknown(run.lost, run.rtol))
-        if found.astray * left > run.rtol:
-            run.drop_last_step()
-            return RESULTS.balanced
-        if found.critical(run.rtol):
-            if log_t is None or log_t > LATEST:
-                return RESULTS.critical_point
-            looked = np.inf  # the time asked for comes, and nothing else
-        elif not whole:
-            looked = float(run.carry.looked)  # no more is asked where others move
-        elif found.hidden(run.rtol) and (early or found.known(run.lost, run.rtol)):
-            longest, way = found.follow(run.rtol)
-        else:
-            length = looked = max(length, found.leap)
-            soon = found.looks_again(run.lost, run.rtol)
-            way = 1.05 * soon if np.isfinite(soon) else 0.0
-    soon = _watch.AGAIN if found is None else found.faints_at
-    searched = float(run.carry.length) * np.clip(soon, _watch.SOON, _watch.AGAIN)
-    lengths = {"length": length, "looked": looked, "longest": longest, "way": way}
-    lengths["searched"] = searched
-    run.go_on(**{name: np.float64(value) for name, value in lengths.items()})
-    return None
+    return None if status == _attempt.RUNNING else at_rest(run)
 
 
 def _report(run: Run) -> Report:
@@ -248,6 +201,10 @@ def _smallest(run: Run) -> float:
 def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
     """The trajectory of a run, and how it ended in words."""
     last, met = run.steps.pop() if run.steps else None, None
+    if early is RESULTS.balanced and last is not None:
+        # Nobody knows where the flow is at its end.
+        last = jax.tree.map(lambda a: a[:-1], last)
+        last = last if len(last.tau) else run.steps.pop() if run.steps else None
     if early is not None:
         result, message = early, early.value
         if early in (

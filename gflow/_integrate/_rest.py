@@ -8,18 +8,16 @@ and its eigenvalues say what stands still, what decays, and what grows.
 
 import math
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .._compile import compiled
 from .._field import LOG_HUGE, Field
-from .._framing import REST, make_frame
-from .._jacobian import by_rows
+from .._framing import REST
 from .._until import Until
 from ._carry import Carry, Tolerance
 from ._modes import SEEN, Modes
+from ._motion import motion
 from ._run import Run
 
 
@@ -39,11 +37,6 @@ ROUNDING = 1e-15
 NEW = 1e-3
 """A mode adds to the span of those that are lost if so much of it is not in it."""
 
-STILL, FAINT, LIGHT = 4.0, 10.0, 1e-6
-"""In a unit whose gradient is below the first of these times what is taken for rest,
-samples are lost that pull at it by less than the second times that, if none of their
-pulls is more than the third of the largest."""
-
 CANCELED = 1e-3
 """Less of the pulls of some samples in a mode is rounding: they are at right angles."""
 
@@ -61,7 +54,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     """The modes where a loop stopped; `None` if there are too many weights."""
     if carry.point.size > MOST_WEIGHTS:
         return None
-    found = compiled(_motion)(field, carry, tolerance)
+    found = compiled(motion)(field, carry, tolerance)
     # Weights that are zero and that nothing pulls at stay so, exactly.
     point, pull = np.asarray(found.pop("point")), np.asarray(found["pull"])
     strength = np.asarray(found.pop("shares"))
@@ -89,9 +82,6 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     # What units that rest are pulled by is no drift: it is taken for none.
     least = 2 * max(REST[0] * rtol, 100 * ROUNDING)
     drifts = ~(grows | decays) & (np.abs(along) * ROUNDING > least * blur)
-    astray = np.abs(inverse @ part["faint"])
-    canceled = CANCELED * np.abs(inverse) @ part["faint_pull"]
-    astray = np.min(np.where(astray > canceled, astray, 0.0), axis=1)
     amplitudes = np.abs(along) / np.maximum(np.abs(values), 1e-300)
     in_weights = values + np.real(np.sum(inverse * rate * right.T, axis=1))
     fades, soon = _fading(values, amplitudes, decays & (in_weights > noise), rtol)
@@ -121,9 +111,21 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
         resting=float(np.max(shares, initial=0.0)),
         calmest=float(np.min(shares[pulled], initial=np.inf)),
         faint=int(np.sum(strength <= 1)),
-        astray=float(np.max(np.where(grows | decays, 0, astray), initial=0)),
+        astray=_astray(part, inverse[~(grows | decays)]),
         faints_at=float(np.min(np.maximum(strength, 1.0), initial=np.inf)),
     )
+
+
+def _astray(part: dict[str, np.ndarray], inverse) -> float:
+    """How fast samples that are lost move what nothing else does.
+
+    That is seen in their pulls at units that rest, and in all their pulls: these are at
+    right angles to the symmetries of a network.
+    """
+    along = np.abs(inverse @ part["faint"])
+    canceled = CANCELED * np.abs(inverse) @ part["faint_pull"]
+    along = np.where(along > canceled, along, 0.0)
+    return float(np.max(np.min(along, axis=1, initial=np.inf), initial=0.0))
 
 
 def _noise(part: dict[str, np.ndarray], right, inverse, rtol: float) -> np.ndarray:
@@ -204,64 +206,6 @@ def joined(lost: np.ndarray, more: np.ndarray) -> np.ndarray:
     both = np.concatenate([lost.reshape(len(more), -1), more], axis=1)
     basis, triangle = np.linalg.qr(both)
     return basis[:, np.abs(np.diag(triangle)) > NEW]
-
-
-def _motion(field: Field, carry: Carry, tolerance: Tolerance):
-    """The Jacobian of the motion in the frame, and the motion, in sizes of units."""
-    frame = make_frame(
-        field, carry.point, carry.log_radius, carry.dual, carry.gradient,
-        carry.walls.in_clock(0.0), carry.length, tolerance.rtol,
-    )  # fmt: skip
-    frame = eqx.tree_at(lambda f: f.rest, frame, jnp.zeros_like(frame.rest))
-
-    def motion(relative):
-        point = frame.size * relative
-        margins = field.margins(point)
-        zero = jnp.zeros(())
-        dual = frame.dual_weights(margins, zero)
-        _, gradient = frame.negative_gradient(zero, point, dual)
-        return (gradient - frame.rate * point) / frame.size
-
-    relative = frame.start / frame.size
-    least = jnp.maximum(REST[0] * tolerance.rtol, REST[1])
-
-    def pulls(rows, _, sizes, dual):
-        own = field.units.norms(sizes[:, None] * rows, frame.unit)
-        share = (
-            own / (FAINT * least * jnp.where(frame.pulled > 0, frame.pulled, 1.0))[None]
-        )
-        light = jnp.max(own / frame.size[None], axis=1) < LIGHT * fastest
-        share = jnp.where((share > 0) & light[:, None], share, jnp.inf)
-        here = dual[:, None] * rows
-        is_lost = (share <= 1) & still[None]
-        lost = jnp.where(is_lost, here, 0.0)
-        whole = jnp.where(jnp.any(is_lost, axis=1)[:, None], here, 0.0)
-        faint = jnp.stack([lost, whole])
-        sums = jnp.sum(faint, axis=1), jnp.sum(jnp.abs(faint), axis=1)
-        return jnp.min(share, axis=1), (sizes @ jnp.abs(rows), *sums)
-
-    sizes = field.duals.pull_sizes(field.flow, frame.dual)
-    fastest = jnp.max(frame.pulled / frame.size)
-    still = (
-        field.units.norms(carry.gradient, frame.unit) <= STILL * least * frame.pulled
-    )
-    shares, sums = by_rows(frame.jacobian, pulls, sizes, frame.dual)
-    pull = sums[0] / frame.size
-    faint, faint_pull = (total / frame.size[None] for total in sums[1:])
-    return {
-        "matrix": jax.jacfwd(motion)(relative),
-        "motion": motion(relative),
-        "force": (carry.gradient - frame.rate * frame.start) / frame.size,
-        "pull": pull,
-        "faint": faint.T,
-        "faint_pull": faint_pull.T,
-        "shares": shares,
-        "pulled": frame.pulled / frame.size,
-        "rate": frame.rate,
-        "size": frame.size / jnp.sqrt(jnp.sum(frame.start**2)),
-        "point": frame.start,
-        "unit": frame.unit,
-    }
 
 
 def way_to(until: Until, run: Run) -> float:

@@ -5,7 +5,6 @@ import math
 from dataclasses import replace
 
 import diffrax as dfx
-import jax
 import numpy as np
 from jaxtyping import PyTree
 
@@ -115,12 +114,6 @@ class Run:
         """Leave the reason that the loop has stopped for, with these parts new."""
         parts = strong({"status": np.int64(RUNNING)} | parts)
         self.carry = replace(self.carry, **parts)
-
-    def drop_last_step(self) -> None:
-        """Take back the last step, at whose end nobody knows where the flow is."""
-        last = self.steps.pop() if self.steps else None
-        if last is not None and len(last.tau) > 1:
-            self.steps.append(jax.tree.map(lambda a: a[:-1], last))
 
     def make_room(self) -> None:
         """Go on with room for walls."""

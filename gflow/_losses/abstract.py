@@ -1,8 +1,8 @@
 r"""Losses of margins, kept in logarithms.
 
-A margin loss $\ell$ is positive, decreasing and $e^{-z}$ far out, so that at margin 745
-it underflows; experiments run to margins of $10^{300}$. Nothing here is formed outside
-logarithms.
+A margin loss $\ell$ is positive, decreasing and mostly $e^{-z}$ far out, so that at
+margin 745 it underflows; experiments run to margins of $10^{300}$. Nothing here is
+formed outside logarithms.
 """
 
 import abc

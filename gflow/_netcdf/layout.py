@@ -8,7 +8,7 @@ FORMAT = 5
 """Raised when files of an older gflow can no longer be read by a newer one."""
 
 CURVE = {  # dimensions, and the meaning
-    "tau": (("time",), "clock of the solver"),
+    "tau": (("time",), "clock of the curve"),
     "log_t": (("time",), "natural logarithm of physical time"),
     "log_radius": (("time",), "natural logarithm of the norm of all weights"),
     "log_loss": (("time",), "natural logarithm of the mean loss"),
@@ -17,7 +17,7 @@ CURVE = {  # dimensions, and the meaning
 """The fields of a `Trajectory` that are arrays."""
 
 SEEN = {
-    "tau": "clock of the solver",
+    "tau": "clock of the curve",
     "log_t": "natural logarithm of physical time",
     "log_radius": "natural logarithm of the norm of all weights",
     "log_loss": "natural logarithm of the mean loss",
@@ -35,7 +35,7 @@ STEPS = {
     "rates": (("step", "coordinate"), "growth of each weight's frame over a step"),
     "growth": (("step",), "growth of the log-radius of the frame over a step"),
     "log_radius": (("step",), "log-radius at the end of a step"),
-    "tau": (("step",), "clock of the solver at the end of a step"),
+    "tau": (("step",), "clock of the curve at the end of a step"),
     "log_t": (("step",), "natural logarithm of physical time at the end of a step"),
     "log_loss": (("step",), "natural logarithm of the mean loss at the end of a step"),
     "weights": (
@@ -59,7 +59,7 @@ SCALARS = {
 """The fields of its `StepScalars`, likewise with `step_scalar_`."""
 
 TURNS = {
-    "turn_tau": (("turn",), "clock of the solver where gates of kinks change"),
+    "turn_tau": (("turn",), "clock of the curve where gates of kinks change"),
     "turn_gates": (
         ("turn", "byte"),
         "gates on, then kinks slid along, from there on, eight to a byte",

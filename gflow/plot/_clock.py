@@ -15,7 +15,7 @@ LABELS = {
     "log_log_t": r"time $t$, on the scale of $\log\log t$",
     "log_t": r"$\log t$",
     "log_radius": r"$\log |w|$",
-    "tau": r"$\tau$, the clock of the solver",
+    "tau": r"$\tau$, the clock of the curve",
 }
 TICKS = 7  # at most so many intervals
 TEN = math.log(10)

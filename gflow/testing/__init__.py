@@ -11,7 +11,7 @@ broken, what was found, and what was expected:
 
 `follow` gives the same network as `solve` by a solver of SciPy, slowly and not far. The
 strategies of `gflow.testing.strategies` draw losses, data, networks and flows; they
-need Hypothesis: `pip install 'gflow[test]'`.
+need Hypothesis: `pip install '.[test]'`.
 """
 
 from ._clock import check_clock as check_clock

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gflow._integrate import _rest
+from gflow._integrate import _motion, _rest
 from scipy.integrate import solve_ivp
 
 
@@ -67,8 +67,11 @@ def test_the_curve_ends_where_a_balance_hides_the_rest(angle, loss):
     assert before.result == gflow.RESULTS.successful
 
 
-@pytest.mark.parametrize("name", ["STILL", "FAINT", "LIGHT"])
-def test_when_a_balance_is_seen_does_not_change_the_curve(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(_motion, "STILL"), (_motion, "FAINT"), (_motion, "LIGHT"), (_rest, "CANCELED")],
+)
+def test_when_a_balance_is_seen_does_not_change_the_curve(module, name, monkeypatch):
     x, y = turned(0.7)
 
     def end():
@@ -80,7 +83,7 @@ def test_when_a_balance_is_seen_does_not_change_the_curve(name, monkeypatch):
         return curve
 
     usual = end()
-    monkeypatch.setattr(_rest, name, 3 * getattr(_rest, name))
+    monkeypatch.setattr(module, name, 3 * getattr(module, name))
     varied = end()
     last = min(float(usual.log_t[-1]), float(varied.log_t[-1])) - 0.1
     a, b = (np.asarray(c.at(log_t=[last])[0].network.w) for c in (usual, varied))

@@ -1,6 +1,6 @@
 """Hypothesis strategies for losses, data, networks and flows.
 
-They need Hypothesis: `pip install 'gflow[test]'`. Everything is drawn as sizes, choices
+They need Hypothesis: `pip install '.[test]'`. Everything is drawn as sizes, choices
 and seeds, which shrink: a failing example ends with few samples, narrow layers, weights
 of scale 1 and seed 0. A test prints how to build what it failed on, without Hypothesis.
 

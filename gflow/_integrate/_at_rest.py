@@ -1,0 +1,73 @@
+"""What becomes of a flow that seems to rest, or a unit of which does."""
+
+import math
+import time
+
+import numpy as np
+
+from .._results import RESULTS
+from .._slides import with_gates
+from . import _attempt, _rest, _watch
+from ._carry import tolerance
+from ._modes import LATEST, Modes
+from ._run import Run
+
+
+def at_rest(run: Run) -> RESULTS | None:
+    """What the modes of the motion say; if to go on, how."""
+    began, length = time.perf_counter(), float(run.carry.length)
+    field = with_gates(run.field, run.carry.gates)
+    found = _rest.modes(field, run.carry, tolerance(run.rtol, run.atol))
+    run.run_seconds += time.perf_counter() - began
+    again = _watch.AGAIN
+    lengths = {"length": length, "looked": length, "longest": np.inf, "way": 0.0}
+    if found is not None:
+        again = np.clip(found.faints_at, _watch.SOON, _watch.AGAIN)
+        run.verdict = found.in_words()
+        whole = int(run.carry.status) == _attempt.RESTING
+        end = _unknown(run, found, whole)
+        if end is not None:
+            return end
+        if found.critical(run.rtol):
+            log_t = run.levels.log_t
+            if log_t is None or log_t > LATEST:
+                return RESULTS.critical_point
+            lengths["looked"] = np.inf  # the time asked for comes, and nothing else
+        elif whole:
+            lengths |= _followed(run, found, length)
+        else:  # no more is asked where others move
+            lengths = {name: float(getattr(run.carry, name)) for name in lengths}
+    elif length > 0.5 * _attempt.LONGEST:
+        run.verdict = f"Measured: a step of {length:.0e} moves nothing."
+        return RESULTS.critical_point
+    lengths["searched"] = length * again
+    run.go_on(**{name: np.float64(value) for name, value in lengths.items()})
+    return None
+
+
+def _unknown(run: Run, found: Modes, whole: bool) -> RESULTS | None:
+    """Why nobody knows how the flow goes on, if so; else until when it is known."""
+    left = _rest.way_to(run.levels, run)
+    if whole:
+        soon = found.unknown_in(run.lost, run.faded, run.rtol)
+        if soon < left and not found.early(float(run.carry.length)):
+            run.known_until = min(run.known_until, _rest.log_t_in(soon, run))
+            if run.doubts:
+                return RESULTS.unresolved
+        elif soon == math.inf:
+            run.known_until = math.inf
+        run.faded = run.faded or found.fading.size > 0
+        run.lost = _rest.joined(run.lost, found.unknown(run.lost, run.rtol))
+    return RESULTS.balanced if found.astray * left > run.rtol else None
+
+
+def _followed(run: Run, found: Modes, length: float) -> dict[str, float]:
+    """The lengths of steps that follow what grows; where nothing is seen, a leap."""
+    known = found.early(length) or found.known(run.lost, run.rtol)
+    if found.hidden(run.rtol) and known:
+        longest, way = found.follow(run.rtol)
+        return {"longest": longest, "way": way}
+    soon = found.looks_again(run.lost, run.rtol)
+    length = max(length, found.leap)
+    way = 1.05 * soon if np.isfinite(soon) else 0.0
+    return {"length": length, "looked": length, "way": way}
