@@ -28,8 +28,7 @@ MOST = 256
 """How many functions are remembered: each trial compiles, for a quarter of a second."""
 
 READY = "relu", "relu6", "logaddexp", "fractional_power"
-"""The functions of JAX's and ours that have a derivative of their own, and are common
-enough to be known by their names."""
+"""Functions of JAX's and ours that have a derivative of their own, known by name."""
 
 
 @dataclass(frozen=True)

@@ -81,10 +81,8 @@ def scaled_error(frame: Frame, length, there, step, error, tolerance) -> Scalar:
     error = frame.point(length, error)
     before = jnp.exp(-frame.growth * length) * frame.start
     sizes = units.sizes(jnp.stack([before, there.point]), frame.unit)
-    size, whole = (
-        jnp.maximum(jnp.max(sizes, axis=0), frame.floor),
-        two_norm(there.point),
-    )
+    size = jnp.maximum(jnp.max(sizes, axis=0), frame.floor)
+    whole = two_norm(there.point)
     against = tolerance.rtol * size + tolerance.atol * whole
     share = jnp.where(against > 0, error / jnp.where(against > 0, against, 1.0), 0.0)
     count = jnp.sum(jnp.where(against > 0, frame.portion, 0.0))

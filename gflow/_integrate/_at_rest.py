@@ -19,12 +19,13 @@ def at_rest(run: Run) -> RESULTS | None:
     field = with_gates(run.field, run.carry.gates)
     found = _rest.modes(field, run.carry, tolerance(run.rtol, run.atol))
     run.run_seconds += time.perf_counter() - began
-    again = _watch.AGAIN
+    again, whole = _watch.AGAIN, int(run.carry.status) == _attempt.RESTING
     lengths = {"length": length, "looked": length, "longest": np.inf, "way": 0.0}
+    if not whole:  # no more is asked where others move
+        lengths = {name: float(getattr(run.carry, name)) for name in lengths}
     if found is not None:
         again = np.clip(found.faints_at, _watch.SOON, _watch.AGAIN)
         run.verdict = found.in_words()
-        whole = int(run.carry.status) == _attempt.RESTING
         end = _unknown(run, found, whole)
         if end is not None:
             return end
@@ -35,8 +36,6 @@ def at_rest(run: Run) -> RESULTS | None:
             lengths["looked"] = np.inf  # the time asked for comes, and nothing else
         elif whole:
             lengths |= _followed(run, found, length)
-        else:  # no more is asked where others move
-            lengths = {name: float(getattr(run.carry, name)) for name in lengths}
     elif length > 0.5 * _attempt.LONGEST:
         run.verdict = f"Measured: a step of {length:.0e} moves nothing."
         return RESULTS.critical_point

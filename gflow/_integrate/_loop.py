@@ -49,12 +49,8 @@ def begin(
     seen = seen_margins(field, margins, jacobian, log_radius)
     dual = field.dual_weights(margins, log_radius, seen)
     _, gradient = field.negative_gradient(point, dual)
-    unit, size = field.units.assign(point)
-    relative = two_norm(gradient / jnp.where(size > 0, size, 1.0))
-    relative = relative / jnp.sqrt(jnp.sum(field.units.portions(unit)))
     order = solver.error_order(TERM)
-    guess = (FIRST_STEP * tolerance.rtol) ** (1 / order)
-    guess = jnp.minimum(guess / jnp.maximum(relative, 1e-300), LONGEST)
+    guess = _first_length(field, point, gradient, tolerance, order)
     length, controller_state = control.init(
         TERM, zero, far, zero, guess, None, solver.func, order
     )
@@ -97,6 +93,15 @@ def begin(
         weights=dual,
     )
     return strong(carry), start
+
+
+def _first_length(field: Field, point, gradient, tolerance: Tolerance, order) -> Scalar:
+    """A guess of the length of the first step, from how fast units move."""
+    unit, size = field.units.assign(point)
+    relative = two_norm(gradient / jnp.where(size > 0, size, 1.0))
+    relative = relative / jnp.sqrt(jnp.sum(field.units.portions(unit)))
+    guess = (FIRST_STEP * tolerance.rtol) ** (1 / order)
+    return jnp.minimum(guess / jnp.maximum(relative, 1e-300), LONGEST)
 
 
 def advance(

@@ -59,13 +59,8 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
     point, pull = np.asarray(found.pop("point")), np.asarray(found["pull"])
     strength = np.asarray(found.pop("shares"))
     live = np.flatnonzero((point != 0) | (pull != 0))
-    if not np.any(pull):  # nothing pulls at anything: it stands still for ever
-        none = np.zeros((point.size, 0))
-        zero = np.zeros(point.size)
-        return Modes(
-            0, 0, 0, 0, 0, zero, none, np.inf, 0, 0, 0, False, 0, 0, np.inf, 0,
-            np.inf, 0, 0, np.inf,
-        )  # fmt: skip
+    if not np.any(pull):
+        return _none(point.size)
     matrix = np.asarray(found.pop("matrix"))[np.ix_(live, live)]
     part = {name: np.asarray(value)[live] for name, value in found.items()}
     force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
@@ -114,6 +109,17 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
         astray=_astray(part, inverse[~(grows | decays)]),
         faints_at=float(np.min(np.maximum(strength, 1.0), initial=np.inf)),
     )
+
+
+def _none(weights: int) -> Modes:
+    """Those where nothing pulls at anything: it stands still for ever."""
+    zero, none = np.zeros(weights), np.zeros((weights, 0))
+    return Modes(
+        rate=0, amplitude=0, rounding=0, extent=0, growth_of_mode=0, vector=zero,
+        fading=none, fades_in=np.inf, count=0, distance=0, drift=0, moves=False,
+        growth=0, smallest=0, change=np.inf, resting=0, calmest=np.inf, faint=0,
+        astray=0, faints_at=np.inf,
+    )  # fmt: skip
 
 
 def _astray(part: dict[str, np.ndarray], inverse) -> float:

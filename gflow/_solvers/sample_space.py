@@ -46,7 +46,7 @@ FINEST, ROUNDING = 1e-12, 1e-15
 times the growth of the whole."""
 
 NEAR_REST, TIGHT = 1e2, 1e-11
-"""Stages so much longer than the time of a unit are solved to this."""
+"""Stages so much longer than the time of a unit are solved to this, if they can be."""
 
 EASY = 0.6
 """The share of `max_iterations` for the stages of a step to aim at. The number grows
@@ -182,13 +182,15 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         margins, fastest = frame.margins, jnp.max(frame.pulled / frame.size)
         mild = frame.field.mild(margins, frame.field.scale(margins, frame.log_radius))
         slow = mild & (eta * fastest > NEAR_REST)
-        tolerance = jnp.where(slow, jnp.minimum(TIGHT, self.stage_tol), self.stage_tol)
+        tight = jnp.where(slow, jnp.minimum(TIGHT, self.stage_tol), self.stage_tol)
         # Across the growth of the whole the curvature is as large as its damping, and
         # an iteration without it goes only so small a part of its way.
         part = 1 + eta * jnp.maximum(frame.growth, 0.0)
-        finer = jnp.maximum(tolerance / part, FINEST)
-        early = early | (tolerance / part < FINEST)
-        tolerance = jnp.maximum(tolerance, ROUNDING * part)
+        early = early | (tight / part < FINEST)
+
+        def goal_of(tolerance, model):
+            finer = jnp.maximum(tolerance / part, FINEST)
+            return jnp.where(model.flat, finer, jnp.maximum(tolerance, ROUNDING * part))
 
         def attempt(carry):
             point, q, model, used, number, _ = carry
@@ -204,7 +206,7 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
                     lambda: model,
                 )
                 used = used + jnp.where(renew, 2 * point.size, 0)
-            goal = jnp.where(model.flat, finer, tolerance)
+            goal = goal_of(tight, model)
             point, q, count, error = iterate(
                 stage, model, point, q, length, goal, number < directly, self.memory
             )
@@ -224,4 +226,6 @@ class AbstractSampleSpaceSolver(dfx.AbstractAdaptiveSolver):
         none = jnp.asarray(0)
         start = (guess, dual, model, none, first, jnp.asarray(jnp.inf))
         point, q, model, used, _, error = jax.lax.while_loop(unfinished, attempt, start)
-        return point, q, model, used, ok & (error <= 1)
+        # As far as rounding allows; but no less far than any stage.
+        error = error * goal_of(tight, model)
+        return point, q, model, used, ok & (error <= goal_of(self.stage_tol, model))

@@ -279,3 +279,11 @@ def test_tails_are_python_numbers(beta):
     with pytest.raises(ValueError, match="must be a positive Python number"):
         gflow.ExponentialTail(beta)
     assert gflow.ExponentialTail(np.float32(2)).tail == 2.0
+
+
+def test_masked_samples():
+    x = np.ma.masked_array(X, mask=[[True, False], [False, False], [False, False]])
+    with pytest.raises(ValueError, match="`x` must not be masked, but 1 of its 6"):
+        gflow.GradientFlow(gflow.Logistic(), x, Y)
+    whole = gflow.GradientFlow(gflow.Logistic(), np.ma.masked_array(X), Y)
+    assert np.array_equal(whole.x, X)

@@ -284,6 +284,6 @@ def test_a_place_that_cannot_hold_a_file_is_refused(tmp_path):
 @pytest.mark.parametrize("library", ["xarray", "h5netcdf", "h5py"])
 def test_a_missing_library_is_named_with_its_extra(library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    message = rf"needs `{library}`, which is not installed.*'gflow\[netcdf\]'"
+    message = rf"needs `{library}`, which is not installed.*'\.\[netcdf\]'"
     with pytest.raises(ImportError, match=message):
         curve("relu2").to_xarray()

@@ -366,6 +366,6 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("gflow.plot")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    message = r"needs `matplotlib`, which is not installed.*'gflow\[plot\]'"
+    message = r"needs `matplotlib`, which is not installed.*'\.\[plot\]'"
     with pytest.raises(ImportError, match=message):
         importlib.import_module("gflow.plot")

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 from gflow._field import Field
 from gflow._framing import make_frame
 from gflow._solvers._model import curved_model, flat_model
@@ -51,3 +52,27 @@ def test_the_flat_model_knows_the_growth_of_units_and_no_curvature():
     gram = flat.gram.matrix
     assert np.allclose(gram, gram.T)
     assert np.all(np.linalg.eigvalsh(gram) >= -1e-15)
+
+
+@pytest.mark.parametrize(("offset", "seed"), [(1e3, 2), (5e3, 5), (1e4, 7)])
+def test_features_with_an_offset(offset, seed):
+    """Weights of sizes far apart, and a stage that rounding leaves at some 1e-10."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(6, 3)) + np.array([offset, 0.0, 0.0])
+    y = np.array([1.0, -1.0] * 3)
+    start = np.array([1e-3, 0.0, 0.0])
+
+    def motion(_, w):
+        return (y / (1 + np.exp(y * (x @ w)))) @ x / 6
+
+    exact = scipy.integrate.solve_ivp(
+        motion, (0, np.exp(9.0)), start, method="LSODA", rtol=1e-9, atol=1e-12
+    ).y[:, -1]
+    network = gflow.nn.DeepLinear.from_weights([jnp.asarray(start)])
+    curve = gflow.solve(
+        gflow.GradientFlow(gflow.Logistic(), x, y), network,
+        until=gflow.Until(log_t=9.0), rtol=1e-4, progress=False, max_steps=400,
+    )  # fmt: skip
+    found = np.asarray(curve[-1].network.weights[0])
+    np.testing.assert_allclose(found, exact, rtol=5e-3)
+    np.testing.assert_allclose(x @ found, x @ exact, atol=5e-3)
