@@ -178,7 +178,8 @@ class StepScalars(eqx.Module):
         top = xp.max(values, axis=-1)
         total = xp.sum(xp.exp(values - top[..., None]), axis=-1)
         # Not of their product, which may underflow.
-        return xp.log(self.length) + xp.log(fraction) + top + xp.log(total)
+        found = xp.log(self.length) + xp.log(fraction) + top + xp.log(total)
+        return xp.where(top == math.inf, math.inf, found)
 
     def log_loss(
         self,
@@ -270,4 +271,4 @@ def log_add(a: Float[AnyArray, "*shape"], b: Float[AnyArray, "*shape"]):
     """`logaddexp` that keeps an infinite sum infinite."""
     xp = b.__array_namespace__()
     finite = xp.logaddexp(xp.minimum(a, 1e308), xp.minimum(b, 1e308))
-    return xp.where(xp.maximum(a, b) >= 1e308, math.inf, finite)
+    return xp.where((a >= 1e308) | (b >= 1e308), math.inf, finite)

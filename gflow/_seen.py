@@ -35,7 +35,7 @@ def seen_margins(
         held: Whether there are walls.
     """
     seen, _ = by_rows(jacobian, lambda rows, _: (jnp.any(rows != 0, axis=1), ()))
-    if field.walled and field.kinks.count == 0:
+    if field.walled:
         dual = field.dual_weights(margins, log_radius, seen, ~seen)
         light = jnp.sum(jnp.where(seen, 0.0, dual)) <= LIGHT
         seen = seen | (light & ~jnp.asarray(held))

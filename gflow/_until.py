@@ -156,6 +156,6 @@ class Levels(eqx.Module):
         self.values = jnp.asarray(np.array(levels))
 
     def reached(self, values: Float[Array, " levels"]) -> Int[Array, ""]:
-        """The number, from 1, of a level in `LEVELS` that is met; 0 for none."""
+        """The number, from 1, of the first of `LEVELS` that is met; 0 for none."""
         met = (values >= self.values) & (self.values < jnp.inf)
-        return jnp.max(jnp.where(met, np.arange(1, len(LEVELS) + 1), 0))
+        return jnp.where(jnp.any(met), jnp.argmax(met) + 1, 0)

@@ -152,7 +152,7 @@ def _refuse_flat(step: Step, made: dict[int, Step]) -> None:
                 "clipped: `jnp.where(u > 0, ...)`."
             )
         power = _power_of(step)
-        if power < 2 and any(_is_zero(end) for end in ends):
+        if 1 <= power < 2 and any(_is_zero(end) for end in ends):
             raise ValueError(
                 f"`{power:g}` is a power of a ReLU whose second derivative is NaN in "
                 "JAX where it is off. Use `gflow.nn.MLP(..., power=...)`, or write "

@@ -17,7 +17,10 @@ def at_rest(run: Run) -> RESULTS | None:
     """What the modes of the motion say; if to go on, how."""
     began, length = time.perf_counter(), float(run.carry.length)
     field = with_gates(run.field, run.carry.gates)
-    found = _rest.modes(field, run.carry, tolerance(run.rtol, run.atol))
+    try:
+        found = _rest.modes(field, run.carry, tolerance(run.rtol, run.atol))
+    except np.linalg.LinAlgError:  # nothing is known
+        found = None
     run.run_seconds += time.perf_counter() - began
     again, whole = _watch.AGAIN, int(run.carry.status) == _attempt.RESTING
     lengths = {"length": length, "looked": length, "longest": np.inf, "way": 0.0}
@@ -51,13 +54,16 @@ def _unknown(run: Run, found: Modes, whole: bool) -> RESULTS | None:
         soon = found.unknown_in(run.lost, run.faded, run.rtol)
         if soon < left and not found.early(float(run.carry.length)):
             run.known_until = min(run.known_until, _rest.log_t_in(soon, run))
-            if run.doubts:
+            if run.known_until <= float(run.carry.log_t):
                 return RESULTS.unresolved
         elif soon == math.inf:
             run.known_until = math.inf
         run.faded = run.faded or found.fading.size > 0
         run.lost = _rest.joined(run.lost, found.unknown(run.lost, run.rtol))
-    return RESULTS.balanced if found.astray * left > run.rtol else None
+    if not whole:  # where others move, this may not be the last of it
+        left = min(left, float(run.carry.length) * _watch.AGAIN)
+    run.balanced = bool(found.astray * left > run.rtol)
+    return RESULTS.balanced if run.balanced else None
 
 
 def _followed(run: Run, found: Modes, length: float) -> dict[str, float]:

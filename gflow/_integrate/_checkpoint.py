@@ -51,6 +51,7 @@ SAME = 1e-9
 PLAIN = ("rtol", "atol", "max_steps", "verdict", "turns", "turned_at")
 PLAIN += ("compile_seconds", "run_seconds", "event_side")
 PLAIN += ("memory", "stride", "filed", "faded", "known_until")
+PLAIN += ("balanced",)
 """The numbers and words of a run."""
 
 

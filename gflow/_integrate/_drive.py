@@ -87,9 +87,8 @@ def drive(run: Run, path: Path | None, shown: AbstractMeter, throw: bool) -> Tra
                 tried = _loop.unpack(np.array(rows[int(count)][None]), run.carry)
                 whole = float(run.carry.landing)
                 run.land(length_to_land(last_sample(run), tried, run.levels, whole))
-            if int(run.carry.status) == _attempt.PASSING and not pass_zero(run):
-                early = RESULTS.step_underflow
-                break
+            if int(run.carry.status) == _attempt.PASSING:
+                pass_zero(run, steps)
             shown.update(_report(run))
             tries = run.attempts() - (run.max_steps - left)
             chunk = int(np.clip(CHUNK_SECONDS * tries / seconds, 1, capacity))
@@ -162,8 +161,8 @@ def _reason_to_stop(run: Run, left: int, interrupted: bool) -> RESULTS | None:
     Where the loop stopped because the flow seems to rest, its modes decide.
     """
     status = int(run.carry.status)
-    if run.doubts:
-        return RESULTS.unresolved
+    if run.balanced:
+        return RESULTS.balanced
     if status == _attempt.UNDERFLOW:
         return RESULTS.step_underflow
     if status == _attempt.VANISHING:
@@ -207,21 +206,20 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         last = last if len(last.tau) else run.steps.pop() if run.steps else None
     if early is not None:
         result, message = early, early.value
-        if early in (
-            RESULTS.critical_point,
-            RESULTS.balanced,
-            RESULTS.unresolved,
-        ):
-            message = f"{message} {run.verdict}{fitted(run)}"
         if early is RESULTS.out_of_steps:
             message = f"{message}{balance(run)}"
     else:
         assert last is not None, "A level is met at the end of a step."
         last, met = land(run.field, last_sample(run), last, run.levels)
         met = met or "converged"
-        if met == "log_t" and run.event_at is not None:
-            met = "event"
         result, message = RESULTS.successful, f"reached {met}"
+        if met == "log_t" and run.levels.log_t == run.known_until:
+            early, met = RESULTS.unresolved, None
+            result, message = early, early.value
+        elif met == "log_t" and run.event_at is not None:
+            met, message = "event", "reached event"
+    if early in (RESULTS.critical_point, RESULTS.balanced, RESULTS.unresolved):
+        message = f"{message} {run.verdict}{fitted(run)}"
     run.ahead, steps = None, None
     if last is not None:
         steps = jax.tree.map(lambda *a: np.concatenate(a), *run.steps, last)

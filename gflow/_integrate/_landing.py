@@ -110,7 +110,10 @@ def _first_part(
         tau=field.clock.tau_after(before.tau, log_t, scalars.log_tau_elapsed(fraction)),
         log_t=log_t,
         log_radius=log_radius,
-        log_loss=np.full(1, level) if name == "log_loss" else end.log_loss,
+        # Where time is infinite the loss stands still.
+        log_loss=np.full(1, level)
+        if name == "log_loss"
+        else np.where(np.isnan(end.log_loss), last.log_loss, end.log_loss),
         weights=np.stack(
             [weights_within(field, before, last, f) for f in quarters], axis=1
         ),

@@ -51,6 +51,7 @@ class Run:
         faded: Whether those of some fell below the tolerance.
         known_until: The logarithm of time from which rounding may have grown so much in
             such a mode that nobody knows where the flow is.
+        balanced: Whether the last step has lost what samples pull in a balance.
         turns: How often gates were decided since this many steps,
         turned_at: the number of steps then.
         gates: The turns of its gates.
@@ -83,6 +84,7 @@ class Run:
     lost: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
     faded: bool = False
     known_until: float = math.inf
+    balanced: bool = False
     turns: int = 0
     turned_at: int = -1
     gates: Turns = dataclasses.field(default_factory=list)
@@ -100,11 +102,6 @@ class Run:
         asked = self.until.log_t if self.event_at is None else self.event_at
         log_t = min(math.inf if asked is None else asked, self.known_until)
         return self.until if log_t == math.inf else replace(self.until, log_t=log_t)
-
-    @property
-    def doubts(self) -> bool:
-        """Whether the flow is known no longer."""
-        return float(self.carry.log_t) >= self.known_until
 
     def attempts(self) -> int:
         """The steps tried so far."""

@@ -91,7 +91,7 @@ def observables_of(run: Run, samples: Sample) -> Observables | None:
     end = float(getattr(samples, run.save.name)[-1])
     cut = getattr(found, run.save.name) > end
     found = jax.tree.map(lambda a: a[~cut], found)
-    if run.save.at_steps and np.any(cut):
+    if run.save.at_steps and np.any(cut) and not np.any(found.tau == samples.tau[-1]):
         end = jax.tree.map(lambda a: a[-1:], samples)
         last = observed(run.field, end, run.gates, fn)
         found = stacked([found, last])

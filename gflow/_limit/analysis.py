@@ -12,11 +12,11 @@ from .escape import growing_time, moving_time
 from .flat import is_surface
 from .model import Model
 from .newton import Root
+from .residuals import ON_MARGIN
 from .stability import growth
 
 
 FLAT = 1e-7  # rates below this, in units of L m, are zero
-ON_MARGIN = 1e-9
 SIDEWAYS = 1e-6  # of a gradient: a direction that changes its margin less is tangent
 
 

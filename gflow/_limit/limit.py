@@ -14,13 +14,13 @@ from .._curve import AbstractCurve, require_curve, require_homogeneous
 from .._field import Field
 from .._flow import SteepestFlow
 from .active import stationary
-from .analysis import ON_MARGIN, analysis
+from .analysis import analysis
 from .answer import certificate, point_at, stability, undecided
 from .drift import drift_of
 from .kinks import Crossings, any_wrong, crossings, of_samples
 from .model import Model
 from .newton import Root
-from .residuals import Residuals, residuals
+from .residuals import ON_MARGIN, Residuals, residuals
 from .restricted import Restricted, restricted
 from .result import Limit, Verdict
 from .stability import RatesUnknownError

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64, PyTree
+from jaxtyping import Array, Float, Float64
 
 from .work import Work
 
@@ -16,10 +16,6 @@ BATCH = 64  # directions at once, where the whole curvature is asked
 
 class MarginField(Protocol):
     """What is read of the field of a trajectory, at vectors of weights."""
-
-    def network(self, points: Float[Array, "*times weights"]) -> PyTree:
-        """The network of a vector."""
-        ...
 
     def margins(self, point: Float[Array, " weights"]) -> Float[Array, " margins"]:
         """Its margins."""

@@ -9,6 +9,7 @@ from .model import Model
 
 
 ON_MARGIN = 1e-9
+"""Margins so near to the smallest, against it, carry it or may."""
 
 
 class Residuals(NamedTuple):

@@ -10,7 +10,7 @@ in between, if these combinations are those of gates in [0, 1] (see `kinks.py`).
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64, Int, PyTree
+from jaxtyping import Array, Float, Float64, Int
 from scipy.sparse.csgraph import connected_components
 
 from .._blocks import whole
@@ -54,10 +54,6 @@ class Restricted(eqx.Module):
         r"""$\phi = B^\top \theta$."""
         inner = points[..., self.touched] @ self.basis
         return jnp.concatenate([points[..., self.apart], inner], axis=-1)
-
-    def network(self, points: Float[Array, "*times free"]) -> PyTree:
-        """The network of a vector."""
-        return self.field.network(self.wide(points))
 
     def margins(self, point: Float[Array, " free"]) -> Float[Array, " margins"]:
         """Its margins."""

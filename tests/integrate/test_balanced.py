@@ -131,3 +131,23 @@ def test_a_symmetric_start_is_followed_as_long_as_rounding_allows(size, loss, rt
     # What rounding is of the weights grows at twice the rate at which these shrink.
     least = np.log(np.log(1e15 * rtol) / 2 / (1 + size**2))
     assert least < float(late.log_t[-1]) < np.log(2 * np.log(1e19))
+
+
+def test_a_balance_is_found_again_by_resume(tmp_path):
+    x, y = turned(0.7)
+    flow = gflow.GradientFlow(gflow.Logistic(), x, y)
+    network = Row(jnp.array([[0.3, 0.5]]))
+    options = {"until": gflow.Until(log_t=1e3), "progress": False, "throw": False}
+    path = tmp_path / "run"
+    whole = gflow.solve(flow, network, checkpoint=path, **options)
+    for log_t in (None, 2e3, 3e3):
+        later = {} if log_t is None else {"until": gflow.Until(log_t=log_t)}
+        again = gflow.resume(path, flow, network, progress=False, throw=False, **later)
+        assert again.result == gflow.RESULTS.balanced
+        assert np.array_equal(again.log_t, whole.log_t)
+    save = gflow.SaveAt(observables=lambda point: point.log_radius)
+    for more in ({"save": save}, {"memory": 2e3}):
+        curve = gflow.solve(flow, network, **options, **more)
+        seen = curve if "memory" in more else curve.observables
+        assert np.all(np.diff(seen.log_t) > 0)
+        assert seen.log_t[-1] == whole.log_t[-1]

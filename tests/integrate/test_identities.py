@@ -1,4 +1,4 @@
-"""theory.md, section 1, along whole runs, for both losses and two networks.
+"""Identities of margins and losses along whole runs, for both losses and two networks.
 
 Each side of an identity is computed apart: one from the run (its dense output, its
 loss, its times), the other from margins and gradients by NumPy, or by a diagnostic.
@@ -44,7 +44,7 @@ class Fine:
     """A run at fine steps from the first positive smoothed margin on, by NumPy.
 
     With z and J the margins and gradients at norm one, R = r^3, and for
-    `alpha`, `big` (B), `shares` (q normalized by l'(alpha)) see theory.md.
+    `alpha`, `big` (B), `shares` (q normalized by l'(alpha)) see `gflow.margins.growth`.
     """
 
     def __init__(self, name):

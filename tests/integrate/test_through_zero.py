@@ -68,3 +68,35 @@ def test_when_it_turns_is_of_no_matter(name, value, monkeypatch):
     log_t = np.linspace(-3.0, 29.0, 50)
     a, b = (np.asarray(c.at(log_t=log_t).network.w) for c in (usual, varied))
     np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_the_curve_turns_at_once():
+    """Between the steps before zero and after it the radius has one minimum."""
+    curve = solved(gflow.Logistic(), np.array([[1.0, 0.5]]), np.ones(1), [-1.0, -0.5])
+    least = int(np.argmin(curve.log_radius))
+    tau = np.linspace(curve.tau[least - 3], curve.tau[least + 3], 200)
+    fine = curve.at(tau=tau)
+    falls = np.diff(fine.log_radius) < 0
+    assert np.all(falls == (tau[1:] <= curve.tau[least]))
+    signs = np.sign(np.asarray(fine.direction.w)[:, 0])
+    assert np.count_nonzero(np.diff(signs)) == 1
+    assert len(curve) == 1 + curve.stats["steps"]
+
+
+class Even(eqx.Module):
+    w: jax.Array
+
+    def __call__(self, x):
+        return jnp.sqrt(jnp.sum((self.w * x) ** 2))
+
+
+def test_a_network_that_is_not_odd_stops_at_zero(tmp_path):
+    flow = gflow.GradientFlow(gflow.Logistic(), np.ones((1, 2)), -np.ones(1))
+    network, path = Even(jnp.ones(2)), tmp_path / "run"
+    curve = gflow.solve(
+        flow, network, until=gflow.Until(log_t=5.0), checkpoint=path, progress=False,
+        throw=False,
+    )  # fmt: skip
+    assert curve.result == gflow.RESULTS.step_underflow
+    again = gflow.resume(path, flow, network, progress=False, throw=False)
+    assert again.result == gflow.RESULTS.step_underflow

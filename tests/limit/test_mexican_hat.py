@@ -106,7 +106,7 @@ def test_the_crest_is_invariant_and_has_its_speed(phi, power):
 
 
 def test_turns_on_the_crest():
-    """theory.md, section 3: turns at logarithms of log r (2.61 ln 10, ..., 60)."""
+    """Turns at logarithms of log r (2.61 ln 10, ..., 60), by quadrature."""
 
     def grown(phi):
         return quad(lambda phi: 1 / speed_on_the_crest(phi), U0, phi, epsrel=1e-10)[0]
@@ -123,7 +123,7 @@ def test_turns_in_the_valley():
     powers = np.array([12.0, 20.0, 26.0])
     steep, psi = valley(powers * np.log(10), U0, 0.1)
     turns = (steep + psi - U0 - 0.1) / (2 * np.pi)
-    # theory.md says 7.21 from psi = 0: the start is 0.016 turns behind.
+    # It is 7.21 from psi = 0: the start is 0.016 turns behind.
     assert abs(turns[-1] + 0.1 / (2 * np.pi) - 7.21) < 0.01
     # 4 L U^3 e^U ~ tau, with a relative error of order 1 / U.
     assert np.all(

@@ -147,7 +147,7 @@ def parity_gradients(features, count, seed):
     [(4, 0.156, 1e-3, 40_000), (8, 0.0701, 1e-4, 8_000)],
 )
 def test_the_tangent_margin_of_parity(features, margin, digit, draws):
-    """theory.md, 2.4, to its digits and the error of the draw.
+    """As published, to its digits and the error of the draw.
 
     By symmetry and convexity the uniform q is best in the mean over all neurons.
     """
@@ -172,8 +172,7 @@ def test_the_tangent_margin_of_parity(features, margin, digit, draws):
 def test_the_tangent_margin_of_two_features_is_a_double_integral():
     r"""Of four points two see a neuron: with m the smaller of |v_1|, |v_2|
 
-    the pull is sqrt(2)/4 sqrt(a^2 + m^2), whose mean is 0.3587738, and 0.358 in
-    theory.md, 2.4.
+    the pull is sqrt(2)/4 sqrt(a^2 + m^2), whose mean is 0.3587738.
     """
     mean, _ = dblquad(
         lambda a, m: np.hypot(a, m) * 16 * norm.pdf(a) * norm.pdf(m) * norm.sf(m),
