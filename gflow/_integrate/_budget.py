@@ -66,7 +66,7 @@ def points_of(run: Run, ends: Sample) -> Sample:
     # may stand still: they do not tell.)
     before = len(saved.tau) - ((run.filed - 1) % run.stride == 0)
     if before > 0 and np.array_equal(saved.point[before - 1], ends.point[-1]):
-        before -= 1  # or taken back as a whole
+        before -= 1  # or been taken back as a whole
     return jax.tree.map(
         lambda some, last: np.concatenate([some[:before], last[-1:]]), saved, ends
     )

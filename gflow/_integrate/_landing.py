@@ -58,6 +58,7 @@ def land(
     return jax.tree.map(lambda a, b: np.concatenate([a[:-1], b]), steps, cut), name
 
 
+@np.errstate(invalid="ignore")  # past log t = 1e308 time is infinite
 def _first_level(
     before: Sample, last: Steps, until: Until
 ) -> tuple[str, Float[np.ndarray, " 1"]] | None:
@@ -89,6 +90,7 @@ def _first_level(
     return min(passed.items(), key=lambda item: item[1])
 
 
+@np.errstate(invalid="ignore")
 def _first_part(
     field: Field, before: Sample, last: Steps, fraction, name: str, level: float
 ) -> Steps:

@@ -72,3 +72,19 @@ def test_an_exact_fit_has_no_loss():
     flow = gflow.GradientFlow(gflow.Square(), np.eye(2), np.array([2.0, 3.0]))
     network = gflow.nn.DeepLinear.from_weights([np.array([2.0, 3.0])])
     assert flow.log_loss(network) == -np.inf
+
+
+def test_time_may_be_infinite_before_the_level():
+    """Past log t = 1e308 it stands still, and the radius is met all the same."""
+    flow = gflow.GradientFlow(
+        gflow.Logistic(), np.array([[10.0, 0.0], [9.0, 3.0]]), np.ones(2)
+    )
+    network = gflow.nn.DeepLinear.from_weights([np.array([1.0, 0.5])])
+    until = gflow.Until(log_radius=730.0)
+    curve = gflow.solve(flow, network, until=until, progress=False)
+    assert curve.result == gflow.RESULTS.successful
+    assert curve.log_radius[-1] == 730.0
+    assert np.all(np.diff(curve.log_radius) > 0)
+    assert curve.log_t[-1] == np.inf
+    assert not np.any(np.isnan(curve.log_t))
+    assert not np.any(np.isnan(curve.log_loss))

@@ -231,3 +231,22 @@ def test_an_end_for_want_of_steps_says_that_samples_contradict_each_other():
 
     assert "contradict each other" in ending(y, 700)
     assert "contradict" not in ending(np.sign(x[:, 1]), 30)
+
+
+@pytest.mark.parametrize("lift", [240, 480, 500])
+@pytest.mark.parametrize("whole", [1e-290, 1.0, 1e200])
+def test_norms_of_units_are_right_at_any_size(lift, whole, monkeypatch):
+    """Of units down to 1e-290 of the largest weight, where no square survives."""
+    monkeypatch.setattr(_units, "LIFT", 2.0**lift)
+    monkeypatch.setattr(_units, "LIFT_TINY", 2.0 ** (2 * lift))
+    small = [1.0, 1e-70, 1e-140] if lift == 240 else [1.0, 1e-150, 1e-290]
+    sizes = np.array([1.0] if whole == 1e-290 else [*small, 0.0])
+    random = np.random.default_rng(0)
+    unit = random.integers(0, sizes.size, 40)
+    weights = whole * random.normal(size=40) * sizes[unit]
+    found = _units._norms(jnp.asarray(weights), jnp.asarray(unit)[None], sizes.size)
+    for k, size in enumerate(sizes):
+        own = weights[unit == k]
+        unitary = whole * size if size > 0 else 1.0
+        expected = unitary * np.linalg.norm(own / unitary)
+        np.testing.assert_allclose(found[k], expected, rtol=1e-14)
