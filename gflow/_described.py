@@ -140,6 +140,24 @@ def end_margins(field: Field, point: np.ndarray) -> np.ndarray:
     return np.asarray(eqx.filter_jit(field.margins)(jnp.asarray(point)))
 
 
+SAME = 1e-9
+"""Margins differ by less than this of the largest nearby if a function is the same."""
+
+
+def gives(field: Field, point: np.ndarray, margins: np.ndarray) -> bool:
+    """Whether a flow gives these margins at a point.
+
+    What is rounding there, where terms cancel or targets are met, is not so nearby.
+    """
+    found = end_margins(field, point)
+    near = np.random.default_rng(0).uniform(0.5, 1.5, point.shape) * point
+    sizes = [np.abs(margins), np.abs(end_margins(field, near))]
+    most = max(np.max(size, initial=0.0) for size in sizes)
+    return found.shape == margins.shape and np.allclose(
+        found, margins, rtol=0.0, atol=SAME * most, equal_nan=True
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """What a file knows of a flow and a network.

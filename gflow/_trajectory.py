@@ -43,11 +43,11 @@ class Trajectory(AbstractCurve):
         stats: `steps`, `rejected`, `failed` (steps whose stages did not converge),
             `gradients` (gradient-equivalents: gradients of the loss on all samples),
             `compile_seconds`, `run_seconds`, `stopped_by` (the level that was met),
-            `events` (how many kinks were passed), `slides` (the kinks that are slid
-            along at the end), `walls` (how many kinks hold units back from samples
-            that are lost, at the end), `kept` (of the steps, all or what there was
-            memory for) and `verdict` (what was measured where an early end was
-            decided on, else None).
+            `events` (how many kinks were passed); at the end `slides` (the kinks that
+            are slid along) and `walls` (those that hold units back from lost samples);
+            `kept` (of the steps, all or what there was memory for); or None: `verdict`
+            (what was measured where an early end was decided on) and `unwatched` (from
+            where weights were too many to be searched for ways to leave a rest).
         field: The vector field that was followed.
         steps: The dense output, one entry per step, or `None`.
         turns: The clock where gates of kinks changed, and packed the gates from there.
@@ -103,12 +103,12 @@ class Trajectory(AbstractCurve):
 
     def __repr__(self) -> str:
         """A dozen lines: what was followed, from where to where, and how it ended."""
-        stats = self.stats
-        met = stats.get("stopped_by")
+        stats, met = self.stats, self.stats.get("stopped_by")
         rows = {"ended": f"{self.result.name}" + (f", at {met}" if met else "")}
         rows |= self._shown()
-        if self.steps is None and "memory" in stats.get("kept", ""):
-            rows["kept"] = stats["kept"]
+        thinned = self.steps is None and "memory" in stats.get("kept", "")
+        told = {"kept": thinned, "unwatched": stats.get("unwatched")}
+        rows |= {name: stats[name] for name, tells in told.items() if tells}
         rows["steps"] = (
             f"{stats['steps']}, {stats['rejected']} rejected, "
             f"{stats['gradients']:.0f} gradient-equivalents"

@@ -26,7 +26,9 @@ def at_rest(run: Run) -> RESULTS | None:
     lengths = {"length": length, "looked": length, "longest": np.inf, "way": 0.0}
     if not whole:  # no more is asked where others move
         lengths = {name: float(getattr(run.carry, name)) for name in lengths}
-    if found is not None:
+    if found is None:
+        run.unwatched = run.unwatched or _unwatched(run)
+    else:
         again = np.clip(found.faints_at, _watch.SOON, _watch.AGAIN)
         run.verdict = found.in_words()
         end = _unknown(run, found, whole)
@@ -39,12 +41,21 @@ def at_rest(run: Run) -> RESULTS | None:
             lengths["looked"] = np.inf  # the time asked for comes, and nothing else
         elif whole:
             lengths |= _followed(run, found, length)
-    elif length > 0.5 * _attempt.LONGEST:
+    if found is None and length > 0.5 * _attempt.LONGEST:
         run.verdict = f"Measured: a step of {length:.0e} moves nothing."
         return RESULTS.critical_point
     lengths["searched"] = length * again
     run.go_on(**{name: np.float64(value) for name, value in lengths.items()})
     return None
+
+
+def _unwatched(run: Run) -> str:
+    """What nobody has looked for from here on."""
+    return (
+        f"from log t = {float(run.carry.log_t):.6g}: whether modes grow from below the "
+        "tolerance, or samples are lost in a balance, was not looked for among "
+        f"{run.carry.point.size} weights"
+    )
 
 
 def _unknown(run: Run, found: Modes, whole: bool) -> RESULTS | None:

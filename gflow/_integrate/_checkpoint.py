@@ -23,6 +23,7 @@ from .._described import (
     Record,
     clock_name,
     clock_of,
+    gives,
     record_of,
     require_same,
     spelled,
@@ -42,16 +43,13 @@ from ._carry import controller, tolerance
 from ._run import Run
 
 
-FORMAT = 16
+FORMAT = 17
 """Raised when a run is made of other parts, and older files can no longer go on."""
-
-SAME = 1e-9
-"""Margins at the same weights, relative to the largest: more is another function."""
 
 PLAIN = ("rtol", "atol", "max_steps", "verdict", "turns", "turned_at")
 PLAIN += ("compile_seconds", "run_seconds", "event_side")
 PLAIN += ("memory", "stride", "filed", "faded", "known_until")
-PLAIN += ("balanced",)
+PLAIN += ("unwatched", "balanced")
 """The numbers and words of a run."""
 
 
@@ -272,10 +270,7 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
 def _require_function(run: Run) -> None:
     """Refuse a network that computes something else, as of another activation."""
     field: Field = with_gates(run.field, run.carry.gates)
-    found = np.asarray(eqx.filter_jit(field.margins)(run.carry.point))
-    expected = np.asarray(run.carry.margins)
-    size = np.max(np.abs(expected), initial=0.0)
-    if found.shape != expected.shape or np.any(np.abs(found - expected) > SAME * size):
+    if not gives(field, *map(np.asarray, (run.carry.point, run.carry.margins))):
         raise ValueError(
             "`network` must be that of the solve, but gives other margins at the "
             "weights in the file. Is its activation another?"

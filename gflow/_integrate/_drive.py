@@ -237,6 +237,7 @@ def _finish(run: Run, early: RESULTS | None) -> tuple[Trajectory, str]:
         "stopped_by": met,
         "kept": in_words(run),
         "verdict": run.verdict if early is not None else None,
+        "unwatched": run.unwatched,
         "events": int(run.carry.passed),
         "slides": int(np.sum(np.asarray(run.carry.gates.slides) >= 0)),
         "walls": int(np.sum(np.asarray(run.carry.walls.some))),

@@ -51,6 +51,7 @@ class Run:
         faded: Whether those of some fell below the tolerance.
         known_until: The logarithm of time from which rounding may have grown so much in
             such a mode that nobody knows where the flow is.
+        unwatched: From where its modes were not looked at, if they are too many.
         balanced: Whether the last step has lost what samples pull in a balance.
         turns: How often gates were decided since this many steps,
         turned_at: the number of steps then.
@@ -84,6 +85,7 @@ class Run:
     lost: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
     faded: bool = False
     known_until: float = math.inf
+    unwatched: str | None = None
     balanced: bool = False
     turns: int = 0
     turned_at: int = -1

@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import PyTree
 
 from .. import _tree
-from .._described import Record, clock_of, end_margins, moving, require_same
+from .._described import Record, clock_of, gives, moving, require_same
 from .._field import Field
 from .._flow import AbstractFlow
 from .._log_time import StepScalars
@@ -24,9 +24,6 @@ from .._trajectory import Trajectory, trajectory
 from ..clocks import AbstractClock
 from .layout import CURVE, FORMAT, OBSERVABLE, SCALARS, SEEN, STEPS, TURNS
 from .write import read
-
-
-ALIKE = 1e-9  # of the largest margin
 
 
 def load(
@@ -158,12 +155,7 @@ def _require_function(stored: xr.Dataset, field: Field, points: np.ndarray) -> N
     """Refuse a network with other outputs, such as one of another activation."""
     if len(points) == 0:
         return
-    expected = stored["end_margins"].values
-    found = end_margins(field, points[-1, :-1])
-    size = np.max(np.abs(expected), initial=0.0)
-    if found.shape != expected.shape or not np.allclose(
-        found, expected, rtol=0.0, atol=ALIKE * size, equal_nan=True
-    ):
+    if not gives(field, points[-1, :-1], stored["end_margins"].values):
         raise ValueError(
             "`network` must be that of the solve, but gives other margins at the "
             "weights in the file. Is its activation another, or its degree "

@@ -151,3 +151,41 @@ def test_a_balance_is_found_again_by_resume(tmp_path):
         seen = curve if "memory" in more else curve.observables
         assert np.all(np.diff(seen.log_t) > 0)
         assert seen.log_t[-1] == whole.log_t[-1]
+
+
+class Factors(eqx.Module):
+    """A linear network of two layers."""
+
+    a: jax.Array
+    b: jax.Array
+
+    def __call__(self, x):
+        return self.b @ (self.a @ x)
+
+
+@pytest.mark.parametrize("most", [50, 200])
+def test_a_curve_says_where_many_weights_were_not_searched(most, monkeypatch, tmp_path):
+    """In a rotated basis modes of like units fall below the tolerance at a saddle."""
+    monkeypatch.setattr(_rest, "MOST_WEIGHTS", most)
+    random = np.random.default_rng(8)
+    left, middle, right = (np.linalg.qr(random.normal(size=(7, 7)))[0] for _ in "123")
+    x = np.sqrt(7) * right
+    y = x @ right.T @ np.diag([4.0, 2.0, 1.0, 0, 0, 0, 0]) @ left
+    network = Factors(
+        jnp.asarray(1e-12 * middle @ right), jnp.asarray(1e-12 * left.T @ middle.T)
+    )
+    path = tmp_path / "run"
+    flow = gflow.GradientFlow(gflow.Square(), x, y)
+    until = gflow.Until(log_t=np.log(40.0))
+    options = {"progress": False, "throw": False, "checkpoint": path}
+    curve = gflow.solve(flow, network, until=until, **options)
+    again = gflow.resume(path, flow, network, progress=False, throw=False)
+    for each in (curve, again):
+        if most < 98:  # before the second mode is learned, at t = 13.99
+            log_t = float(each.stats["unwatched"].split("log t = ")[1].split(":")[0])
+            assert 0 < log_t < np.log(13)
+            assert "unwatched" in repr(each)
+        else:
+            assert each.result == gflow.RESULTS.unresolved
+            assert each.stats["unwatched"] is None
+            assert "unwatched" not in repr(each)

@@ -399,3 +399,35 @@ def test_max_steps_must_be_positive(checkpoint):
 
 def test_a_long_run_is_its_own_beginning(whole):
     assert np.array_equal(curve("relu2").tau[: len(whole.tau) - 1], whole.tau[:-1])
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_margins_that_cancel_are_those_of_the_solve(tmp_path, fitted):
+    """Residuals of targets that are met, and outputs of twins, are rounding alone."""
+    random = np.random.default_rng(4)
+    x = random.normal(size=(6, 9))
+    network = gflow.nn.MLP(9, (5,), power=2, key=jax.random.key(2))
+    flow = gflow.GradientFlow(gflow.Square(), x, random.normal(size=6))
+    until, options = gflow.Until(log_t=20.0), {"progress": False}
+    if not fitted:
+        first, last = network.weights
+        twins = [np.concatenate([first, first]), np.concatenate([last, -last])]
+        network = gflow.nn.MLP.from_weights(twins, power=2)
+        flow = gflow.GradientFlow(gflow.Logistic(), x, np.ones(6))
+        until = gflow.Until(log_t=-60.0)  # it has hardly moved
+    path = tmp_path / "run"
+    curve = gflow.solve(flow, network, until=until, checkpoint=path, **options)
+    assert float(np.max(np.abs(curve[-1].margins))) < 1e-9
+    later = gflow.Until(log_t=until.log_t + 1)
+    again = gflow.resume(path, flow, network, until=later, **options)
+    assert abs(float(again.log_t[-1]) - later.log_t) < 1e-9
+    curve.save(tmp_path / "curve.nc")
+    loaded = gflow.load(tmp_path / "curve.nc", flow, network)
+    assert np.array_equal(loaded.log_t, curve.log_t)
+    if not fitted:  # twins cancel whatever their activation
+        return
+    other = gflow.nn.MLP.from_weights(network.weights, power=2, leak=0.3)
+    with pytest.raises(ValueError, match="gives other margins"):
+        gflow.resume(path, flow, other, **options)
+    with pytest.raises(ValueError, match="gives other margins"):
+        gflow.load(tmp_path / "curve.nc", flow, other)
