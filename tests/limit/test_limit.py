@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from tiers import but_slow
 
 
-TOY_MARGIN = 0.031575240263455  # design.md, section 8: another solver's, polished
+TOY_MARGIN = 0.031575240263455  # by another solver, polished
 
 
 @functools.cache
@@ -170,7 +170,7 @@ def test_held_is_certified_only_at_its_last_margin():
     ends = [gflow.limit(stopped(run, power)) for power in (41, 60, 99)]
     for limit in ends:
         assert limit.verdict == "local maximum"
-        assert abs(limit.margin / 0.0364443195 - 1) < 1e-8  # design.md, section 8
+        assert abs(limit.margin / 0.0364443195 - 1) < 1e-8  # by another solver
         assert abs(limit.margin / ends[0].margin - 1) < 1e-12
         assert limit.certificate.stationarity < 1e-13
     # The slowest exponent is that of the observed approach.
