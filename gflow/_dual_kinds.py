@@ -112,7 +112,7 @@ class Shares(AbstractDuals):
     def log_slope_and_loss(self, flow, scaled, seen):
         log_loss = log_mean_exp(flow.log_losses(scaled))
         logs = jnp.where(seen, flow.log_weights(scaled), -jnp.inf)
-        return log_mean_exp(logs) + math.log(flow.rivals), log_loss
+        return log_mean_exp(logs) + math.log(flow.per_sample), log_loss
 
 
 class Errors(AbstractDuals):

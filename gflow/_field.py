@@ -144,7 +144,7 @@ class Field(eqx.Module):
         on: Bool[Array, " kinks"] | Float[Array, " kinks"],
         x: Float[Array, "*features"],
         y: Num[Array, "*outputs"],
-    ) -> tuple[Float[Array, " rivals"], Float[Array, " kinks"]]:
+    ) -> tuple[Float[Array, " per_sample"], Float[Array, " kinks"]]:
         """Margins and kink functions $u$ of one sample, for gates that may be mixed."""
         network, margins = self.network(point), self.flow.sample_margins
         return frozen(margins, self.kinks, on, network, x, y)
@@ -163,7 +163,7 @@ class Field(eqx.Module):
             return self.sample(point, *sample)[0]
 
         samples = (self.gates.on, self.flow.x, self.flow.y)
-        return rows_of(margins, self.flow.rivals, point, samples)
+        return rows_of(margins, self.flow.per_sample, point, samples)
 
     def negative_gradient(
         self, point: Float[Array, " weights"], dual: Float[Array, " margins"]
@@ -183,16 +183,16 @@ class Field(eqx.Module):
         They must be all those of some samples.
         """
         flow = self.flow
-        samples = numbers[:: flow.rivals] // flow.rivals
+        samples = numbers[:: flow.per_sample] // flow.per_sample
 
         def one(on, x, y, rows):
             def each(row, index):
                 slope = jax.grad(lambda p: self.sample(p, on, x, y)[0][index])
                 return jax.jvp(slope, (point,), (row,))[1]
 
-            return jax.vmap(each)(rows, jnp.arange(flow.rivals))
+            return jax.vmap(each)(rows, jnp.arange(flow.per_sample))
 
-        rows = directions.reshape(-1, flow.rivals, point.size)
+        rows = directions.reshape(-1, flow.per_sample, point.size)
         on, x, y = (a[samples] for a in (self.gates.on, flow.x, flow.y))
         bent = jax.vmap(one)(on, x, y, rows)
         return bent.reshape(directions.shape)

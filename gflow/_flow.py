@@ -43,7 +43,7 @@ class AbstractFlow(eqx.Module):
         return self.x.shape[0]
 
     @property
-    def rivals(self) -> int:
+    def per_sample(self) -> int:
         """How many margins a sample has: 1, or one for each other class or output."""
         if self.kind == "classes":
             return self.classes - 1
@@ -51,7 +51,7 @@ class AbstractFlow(eqx.Module):
 
     def sample_margins(
         self, network: PyTree, x: Float[Array, "*features"], y: Num[Array, "*outputs"]
-    ) -> Float[Array, " rivals"]:
+    ) -> Float[Array, " per_sample"]:
         """The margins of one sample, or its errors under the square loss."""
         output = network(x)
         expected = (self.classes,) if self.kind == "classes" else jnp.shape(y)
@@ -71,13 +71,13 @@ class AbstractFlow(eqx.Module):
 
     def log_losses(self, margins: Float[Array, " margins"]) -> Float[Array, " samples"]:
         r"""$\log \ell$ of each sample, from all margins."""
-        return self.loss.log_losses(margins.reshape(-1, self.rivals))
+        return self.loss.log_losses(margins.reshape(-1, self.per_sample))
 
     def log_weights(
         self, margins: Float[Array, " margins"]
     ) -> Float[Array, " margins"]:
         r"""$\log g_k$, the pull of each margin, before the mean over samples."""
-        return jnp.ravel(self.loss.log_weights(margins.reshape(-1, self.rivals)))
+        return jnp.ravel(self.loss.log_weights(margins.reshape(-1, self.per_sample)))
 
     def log_loss(self, network: PyTree) -> Scalar:
         r"""$\log \mathcal L$, also where $\mathcal L$ itself would underflow."""

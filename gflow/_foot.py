@@ -42,14 +42,14 @@ class Pulling(NamedTuple):
 
     def total(self, field: Field) -> Callable:
         r"""$\langle q, z \rangle$ as a function of the point."""
-        sample, rival = jnp.divmod(self.numbers, field.flow.rivals)
+        sample, which = jnp.divmod(self.numbers, field.flow.per_sample)
         on, x, y = (a[sample] for a in (field.gates.on, field.flow.x, field.flow.y))
 
-        def one(point, on, x, y, rival):
-            return field.sample(point, on, x, y)[0][rival]
+        def one(point, on, x, y, which):
+            return field.sample(point, on, x, y)[0][which]
 
         def total(point):
-            each = jax.vmap(one, (None, 0, 0, 0, 0))(point, on, x, y, rival)
+            each = jax.vmap(one, (None, 0, 0, 0, 0))(point, on, x, y, which)
             return jnp.dot(self.dual, each)
 
         return total

@@ -65,22 +65,22 @@ class Slopes(eqx.Module):
         data = jax.tree.map(lambda a: a[samples], (field.gates.on, flow.x, flow.y))
         return rows_of(
             lambda p, *sample: field.sample(p, *sample)[0],
-            flow.rivals, self.point, data,
+            flow.per_sample, self.point, data,
         )[1]  # fmt: skip
 
     def by_rows(self, fn: Callable, arrays: PyTree) -> tuple[PyTree, PyTree]:
         """As `by_rows`, a few samples at a time."""
-        samples, rivals = self.field.flow.samples, self.field.flow.rivals
-        some = _divisor(samples, AT_ONCE // (self.point.size * rivals))
+        samples, per_sample = self.field.flow.samples, self.field.flow.per_sample
+        some = _divisor(samples, AT_ONCE // (self.point.size * per_sample))
 
         def parts(array):
-            return array.reshape(-1, some * rivals, *array.shape[1:])
+            return array.reshape(-1, some * per_sample, *array.shape[1:])
 
         chosen = jnp.arange(samples).reshape(-1, some)
         rest = jax.tree.map(parts, arrays)
 
         def one(chosen, rest):
-            return fn(self.rows(chosen), _numbers(chosen, rivals), *rest)
+            return fn(self.rows(chosen), _numbers(chosen, per_sample), *rest)
 
         shapes = jax.eval_shape(one, *jax.tree.map(lambda a: a[0], (chosen, rest)))
         zeros = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes[1])
@@ -115,15 +115,15 @@ def jacobian_of(
     field: Field, point: Float[Array, " weights"]
 ) -> tuple[Float[Array, " margins"], Jacobian]:
     """The margins and their derivatives, which are formed if they are few."""
-    margins = field.flow.samples * field.flow.rivals
+    margins = field.flow.samples * field.flow.per_sample
     large = margins * point.size >= LARGE and not is_tall(margins, point.size)
     if large and field.euclidean:
         return field.margins(point), Slopes(field, point)
     return field.jacobian(point)
 
 
-def _numbers(samples: Int[Array, " some"], rivals: int) -> Int[Array, " rows"]:
-    return jnp.ravel(samples[:, None] * rivals + jnp.arange(rivals)[None])
+def _numbers(samples: Int[Array, " some"], per_sample: int) -> Int[Array, " rows"]:
+    return jnp.ravel(samples[:, None] * per_sample + jnp.arange(per_sample)[None])
 
 
 def _divisor(number: int, most: int) -> int:
@@ -160,8 +160,8 @@ def gram_by_blocks(
         damping: The diagonal of $D$.
         most: How many entries a block of rows may have.
     """
-    samples, rivals = slopes.field.flow.samples, slopes.field.flow.rivals
-    blocks = -(-samples * rivals * slopes.point.size // most)
+    samples, per_sample = slopes.field.flow.samples, slopes.field.flow.per_sample
+    blocks = -(-samples * per_sample * slopes.point.size // most)
     size = -(-samples // min(blocks, samples))
     blocks = -(-samples // size)
 
@@ -169,7 +169,10 @@ def gram_by_blocks(
         chosen = jnp.minimum(number * size + jnp.arange(size), samples - 1)
         return free(slopes.rows(chosen))
 
-    side, zero = size * rivals, jnp.zeros((blocks, size * rivals, size * rivals))
+    side, zero = (
+        size * per_sample,
+        jnp.zeros((blocks, size * per_sample, size * per_sample)),
+    )
 
     def line(_, number):
         rows = block(number)
@@ -182,5 +185,5 @@ def gram_by_blocks(
 
     _, found = jax.lax.scan(line, None, jnp.arange(blocks))
     whole = found.swapaxes(1, 2).reshape(blocks * side, blocks * side)
-    lower = jnp.tril(whole[: samples * rivals, : samples * rivals])
+    lower = jnp.tril(whole[: samples * per_sample, : samples * per_sample])
     return lower + jnp.tril(lower, -1).T

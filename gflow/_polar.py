@@ -205,4 +205,4 @@ def jacobian(
     def margins(flat, on, x, y):
         return frozen(flow.sample_margins, kinks, on, network(flat), x, y)[0]
 
-    return rows_of(margins, flow.rivals, flat, (point.sides, flow.x, flow.y))
+    return rows_of(margins, flow.per_sample, flat, (point.sides, flow.x, flow.y))

@@ -17,20 +17,20 @@ def margin_jacobian(
     def margins(point, x, y):
         return flow.sample_margins(network(point), x, y)
 
-    return rows_of(margins, flow.rivals, point, (flow.x, flow.y))
+    return rows_of(margins, flow.per_sample, point, (flow.x, flow.y))
 
 
 def rows_of(
-    margins: Callable, rivals: int, point: Float[Array, " weights"], samples: tuple
+    margins: Callable, per_sample: int, point: Float[Array, " weights"], samples: tuple
 ) -> tuple[Float[Array, " margins"], Float[Array, "margins weights"]]:
     """What is a function of a point and a sample, on all samples, and its gradients."""
 
     def one(point, *sample):
-        if rivals == 1:
+        if per_sample == 1:
             z, row = jax.value_and_grad(lambda p: margins(p, *sample)[0])(point)
             return z[None], row[None]
         z, pullback = jax.vjp(lambda p: margins(p, *sample), point)
-        return z, jax.vmap(pullback)(jnp.eye(rivals))[0]
+        return z, jax.vmap(pullback)(jnp.eye(per_sample))[0]
 
     z, rows = jax.vmap(one, in_axes=(None, *[0] * len(samples)))(point, *samples)
     return jnp.ravel(z), rows.reshape(-1, point.size)

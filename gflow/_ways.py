@@ -236,12 +236,12 @@ def _scores(
     the others pull, by far.
     """
     field, unit = frame.field, end.unit
-    units, rivals = field.units, field.flow.rivals
+    units, per_sample = field.units, field.flow.per_sample
     dual = jnp.where(asked, end.dual, 0.0)
-    heaviest = jnp.max(dual.reshape(-1, rivals), axis=1)
-    room = max(WALLS, ENTRIES // (unit.size * rivals))
+    heaviest = jnp.max(dual.reshape(-1, per_sample), axis=1)
+    room = max(WALLS, ENTRIES // (unit.size * per_sample))
     _, samples = jax.lax.top_k(heaviest, min(MOST, room, heaviest.size))
-    numbers = jnp.ravel(rivals * samples[:, None] + jnp.arange(rivals)[None])
+    numbers = jnp.ravel(per_sample * samples[:, None] + jnp.arange(per_sample)[None])
     rows = Slopes(field, end.probe).rows(samples)
 
     def totals(rows):

@@ -135,7 +135,7 @@ def crosses(field, theta, way, zero) -> bool:
 def of_samples(field: Field, margins: Int[np.ndarray, " some"]):
     """Which samples have some of these margins."""
     samples = np.zeros(field.flow.samples, bool)
-    samples[np.asarray(margins) // field.flow.rivals] = True
+    samples[np.asarray(margins) // field.flow.per_sample] = True
     return samples
 
 
@@ -151,18 +151,18 @@ def _bends(field, theta, active):
     """Which margins have second derivatives that are others on another side."""
     chances = np.random.default_rng(0).normal(size=(LOOKS, theta.size))
     chances = ASIDE * chances / np.linalg.norm(chances, axis=1, keepdims=True)
-    samples, rivals = jnp.divmod(active, field.flow.rivals)
+    samples, within = jnp.divmod(active, field.flow.per_sample)
     unit, _ = field.units.assign(theta)
 
     def norms(vector):
         return field.units.norms(vector, unit)
 
     def one(given):
-        sample, rival = given
+        sample, which = given
         on, x, y = (a[sample] for a in (field.gates.on, field.flow.x, field.flow.y))
 
         def slope(point):
-            return jax.grad(lambda p: field.sample(p, on, x, y)[0][rival])(point)
+            return jax.grad(lambda p: field.sample(p, on, x, y)[0][which])(point)
 
         here = slope(theta)
         after, before = (
@@ -174,7 +174,7 @@ def _bends(field, theta, active):
         change, size = jax.vmap(norms)(after - before), jax.vmap(norms)(after)
         return ~jnp.all(change <= BENT * (size + FAINT * whole[:, None]))
 
-    return jax.lax.map(one, (samples, rivals))
+    return jax.lax.map(one, (samples, within))
 
 
 @eqx.filter_jit

@@ -16,9 +16,9 @@ from .._types import Scalar
 
 
 class AbstractLoss(eqx.Module):
-    r"""A loss of one sample, a function of its margins $z_k$ over all rivals $k$.
+    r"""A loss of one sample, a function of its margins $z_k$ over other classes $k$.
 
-    With two classes there is one rival; with $C$ classes there are $C - 1$, and $z_k =
+    With two classes there is one; with $C$ classes there are $C - 1$, and $z_k =
     f_y - f_k$. A sample pulls the flow by $g_k = -\partial \ell / \partial z_k$.
 
     Attributes:
@@ -35,20 +35,22 @@ class AbstractLoss(eqx.Module):
 
     @abc.abstractmethod
     def log_losses(
-        self, margins: Float[Array, "*samples rivals"]
+        self, margins: Float[Array, "*samples per_sample"]
     ) -> Float[Array, "*samples"]:
         r"""$\log \ell$ of each sample. Finite for all finite margins."""
 
     @abc.abstractmethod
     def log_weights(
-        self, margins: Float[Array, "*samples rivals"]
-    ) -> Float[Array, "*samples rivals"]:
+        self, margins: Float[Array, "*samples per_sample"]
+    ) -> Float[Array, "*samples per_sample"]:
         r"""$\log g_k$, the pull of each margin on the flow."""
 
     @abc.abstractmethod
     def weight_slopes(
-        self, margins: Float[Array, "*samples rivals"]
-    ) -> tuple[Float[Array, "*samples rivals"], Float[Array, "*samples rivals"] | None]:
+        self, margins: Float[Array, "*samples per_sample"]
+    ) -> tuple[
+        Float[Array, "*samples per_sample"], Float[Array, "*samples per_sample"] | None
+    ]:
         r"""What $-\partial \log g_k / \partial z_j$ is made of.
 
         Returns:
@@ -58,11 +60,11 @@ class AbstractLoss(eqx.Module):
 
     @abc.abstractmethod
     def margin_of(self, log_loss: Scalar) -> Scalar:
-        r"""The one margin of a sample with a single rival and this $\log \ell$."""
+        r"""The margin of a sample that has no other and this $\log \ell$."""
 
 
 class AbstractMarginLoss(AbstractLoss):
-    r"""A loss $\ell(z)$ of one margin, summed over rivals; it acts on each entry."""
+    r"""A loss $\ell(z)$ of one margin, which acts on each; those of a sample add up."""
 
     @abc.abstractmethod
     def log_loss(self, margin: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

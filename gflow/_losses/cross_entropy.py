@@ -32,7 +32,7 @@ class CrossEntropy(AbstractLoss):
 
     def log_weights(self, margins):
         soft = -log_sum_exp(-margins)
-        # With one rival, the same as `-softplus(margins)`, but for the rounding.
+        # With one margin, the same as `-softplus(margins)`, but for the rounding.
         return -margins - jax.nn.softplus(-soft)[..., None]
 
     def weight_slopes(self, margins):

@@ -8,7 +8,7 @@ from .abstract import AbstractMarginLoss
 class Exponential(AbstractMarginLoss):
     r"""The exponential loss $\ell(z) = e^{-z}$ of $z = y f(x)$, $y = \pm 1$.
 
-    With $C > 2$ classes, the sum over rivals $\sum_{k \neq y} e^{-(f_y - f_k)}$.
+    With $C > 2$ classes, the sum over other classes $\sum_{k \neq y} e^{-(f_y - f_k)}$.
     """
 
     labels: ClassVar = ("signs", "classes")

@@ -60,7 +60,7 @@ def dataset(curve: Trajectory) -> xr.Dataset:
         )
     variables["margin_sample"] = _variable(
         ("margin",),
-        np.repeat(np.arange(flow.samples), flow.rivals),
+        np.repeat(np.arange(flow.samples), flow.per_sample),
         "sample that a margin belongs to",
     )
     found = xr.Dataset(variables, attrs=_attributes(curve))

@@ -44,7 +44,7 @@ def is_tame(frame: Frame) -> Bool[Array, ""]:
     scaled = scale * frame.margins
     # By how many nats the weights change with a relative change of the margins.
     slopes, shares = field.flow.loss.weight_slopes(
-        scaled.reshape(-1, field.flow.rivals)
+        scaled.reshape(-1, field.flow.per_sample)
     )
     steep = jnp.maximum(jnp.ravel(slopes) if shares is None else 1.0, 1.0)
     most = jnp.max(jnp.abs(scaled) * steep)
@@ -132,7 +132,7 @@ def follows_of(frame: Frame, margins, dual, log_radius) -> Float[Array, " margin
         return jnp.ones_like(dual)
     scale = field.scale(margins, log_radius)
     slopes, _ = field.flow.loss.weight_slopes(
-        (scale * margins).reshape(-1, field.flow.rivals)
+        (scale * margins).reshape(-1, field.flow.per_sample)
     )
     return scale * jnp.where(frame.lost, 0.0, dual) * jnp.ravel(slopes)
 
@@ -145,11 +145,11 @@ def _answering(frame: Frame, rows, margins, dual, log_radius):
         return follows, rows.T @ rows
     scale = field.scale(margins, log_radius)
     q = jnp.where(frame.lost, 0.0, dual)
-    _, shares = flow.loss.weight_slopes((scale * margins).reshape(-1, flow.rivals))
+    _, shares = flow.loss.weight_slopes((scale * margins).reshape(-1, flow.per_sample))
     if shares is None:
         weighted = follows[:, None] * rows
     else:
-        parts = rows.reshape(-1, flow.rivals, rows.shape[1])
+        parts = rows.reshape(-1, flow.per_sample, rows.shape[1])
         parts = parts - jnp.einsum("nk,nkw->nw", shares, parts)[:, None]
         weighted = scale * q[:, None] * parts.reshape(rows.shape)
     # What all dual weights lose alike they do not, their sum being one.

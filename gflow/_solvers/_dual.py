@@ -115,12 +115,12 @@ def linear_weights(
     image = gram.times(q)
     margins = scale * (shift + eta * image)
     residual = jnp.where(seen, jnp.log(q) - goal_of(flow, margins, seen), 0.0)
-    slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
+    slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.per_sample))
 
     def steep(columns):
         if shares is None:
             return jnp.ravel(slopes)[:, None] * columns
-        parts = columns.reshape(-1, flow.rivals, columns.shape[1])
+        parts = columns.reshape(-1, flow.per_sample, columns.shape[1])
         parts = parts - jnp.einsum("nk,nkm->nm", shares, parts)[:, None]
         return parts.reshape(m, -1)
 

@@ -84,7 +84,9 @@ class Equation(eqx.Module):
 
     def _far(self, linearized, margins):
         """Where each sample is linearized, or is led to if that is near."""
-        rows, ends = (a.reshape(-1, self.flow.rivals) for a in (linearized, margins))
+        rows, ends = (
+            a.reshape(-1, self.flow.per_sample) for a in (linearized, margins)
+        )
         far = jnp.any(jnp.abs(ends - rows) > NEAR_MARGIN, axis=1, keepdims=True)
         return jnp.ravel(jnp.where(far, rows, ends))
 

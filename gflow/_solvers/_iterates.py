@@ -62,4 +62,4 @@ class Slopes(NamedTuple):
 
     mean: Float[Array, " m"]
     decay: Float[Array, " m"]
-    shares: Float[Array, "samples rivals"] | None
+    shares: Float[Array, "samples per_sample"] | None

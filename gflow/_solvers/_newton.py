@@ -35,7 +35,7 @@ def solve_newton(
     lift: Scalar,
     q: Float[Array, " m"],
     decay: Float[Array, " m"],
-    shares: Float[Array, "samples rivals"] | None,
+    shares: Float[Array, "samples per_sample"] | None,
     use: Callable,
 ) -> PyTree:
     r"""Solutions; where a few weights hold all the stiffness, to first order.
@@ -54,15 +54,15 @@ def solve_newton(
     Returns:
         What `use` does.
     """
-    rivals = 1
+    per_sample = 1
     if shares is not None:
-        rivals = shares.shape[1]
+        per_sample = shares.shape[1]
         shares, decay = _symmetric(shares, q), jnp.ones(q.size)
 
     def whole(right, ahead):
         def add_up(columns):
-            sums = jnp.sum(columns.reshape(-1, rivals, columns.shape[1]), axis=1)
-            return jnp.repeat(sums, rivals, axis=0)
+            sums = jnp.sum(columns.reshape(-1, per_sample, columns.shape[1]), axis=1)
+            return jnp.repeat(sums, per_sample, axis=0)
 
         return gram.solve(rate, lift, _Root(q * decay, shares, add_up), right, ahead)
 
@@ -75,7 +75,7 @@ def solve_newton(
 
     def block(size, right, ahead):
         chosen = order[:size]
-        sample = chosen // rivals
+        sample = chosen // per_sample
         same = (sample[:, None] == sample[None]).astype(float)
         some = None if shares is None else shares[chosen]
         root = _Root((q * decay)[chosen], some, lambda c: same @ c)
@@ -103,7 +103,7 @@ def _sizes(rank: int) -> list[int]:
     return sizes
 
 
-def _symmetric(shares: Float[Array, "samples rivals"], q: Float[Array, " m"]):
+def _symmetric(shares: Float[Array, "samples per_sample"], q: Float[Array, " m"]):
     """Shares that are symmetric also where q is a guess, not in proportion to them."""
     totals = jnp.sum(shares, axis=1, keepdims=True)
     parts = q.reshape(shares.shape)

@@ -57,8 +57,8 @@ def own_weights(
         rounding = ROUNDED * (jnp.abs(ahead) + own * (q + jnp.abs(guess)))
         off = jnp.abs(excess) > ENOUGH + rounding
         wanted = off & ((q > FLOOR) | (excess < 0)) & counts
-        samples = jnp.any(wanted.reshape(-1, flow.rivals), axis=1)
-        return margins, excess, jnp.repeat(samples, flow.rivals)
+        samples = jnp.any(wanted.reshape(-1, flow.per_sample), axis=1)
+        return margins, excess, jnp.repeat(samples, flow.per_sample)
 
     def unfinished(carry):
         q, count = carry
@@ -87,9 +87,11 @@ def own_weights(
 
 def slopes_of(
     flow: AbstractFlow, margins: Float[Array, " m"], counts: Bool[Array, " m"]
-) -> tuple[Float[Array, "samples rivals"], Float[Array, "samples rivals"] | None]:
-    """`weight_slopes` of a loss, where some rivals of a sample may not count."""
-    slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))
+) -> tuple[
+    Float[Array, "samples per_sample"], Float[Array, "samples per_sample"] | None
+]:
+    """`weight_slopes` of a loss, where some margins of a sample may not count."""
+    slopes, shares = flow.loss.weight_slopes(margins.reshape(-1, flow.per_sample))
     if shares is None:
         return slopes, None
     return slopes, jnp.where(counts.reshape(shares.shape), shares, 0.0)

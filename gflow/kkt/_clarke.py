@@ -80,7 +80,7 @@ def _multipliers(
     each = near.reshape(flow.samples, -1)
     samples = np.any(each, axis=1)
     ties = find_ties(point, active_tol, samples)
-    one_by_one = np.tile(np.eye(flow.rivals), (flow.samples, 1, 1))
+    one_by_one = np.tile(np.eye(flow.per_sample), (flow.samples, 1, 1))
     hulls = find_hulls(flow, direction, ties, samples, one_by_one)
     theta = np.asarray(ravel_pytree(_tree.parameters(direction))[0])
     asked = each[samples].ravel()

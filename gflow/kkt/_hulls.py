@@ -62,7 +62,7 @@ def find_hulls(
     network: PyTree,
     ties: Ties,
     samples: Bool[np.ndarray, " samples"],
-    cotangents: Float64[np.ndarray, "samples each rivals"],
+    cotangents: Float64[np.ndarray, "samples each per_sample"],
 ) -> list[Hull]:
     """The generalized gradients of functions of the margins of each sample.
 

@@ -106,7 +106,7 @@ def min_norm_subgradient(
 def _shortest(point: Point, active_tol: float | None) -> MinNormSubgradient:
     """The shortest sum of elements of the hulls of all samples."""
     flow, direction = point.flow, point.direction
-    pull = _whole(point).reshape(flow.samples, flow.rivals)
+    pull = _whole(point).reshape(flow.samples, flow.per_sample)
     theta, unravel = ravel_pytree(_tree.parameters(direction))
     known = np.all(np.isfinite(pull)) and np.all(np.isfinite(theta))
     samples = np.sum(pull, axis=1) > NEGLIGIBLE

@@ -74,7 +74,7 @@ def find_ties(
         return Ties(kinks, gates, groups)
     # Inside of the hull a gate acts, or not, as it does almost everywhere.
     direction = directions[0]
-    cotangents = random.uniform(1, 2, (flow.samples, flow.rivals))
+    cotangents = random.uniform(1, 2, (flow.samples, flow.per_sample))
     inside = [
         np.where(tied, random.uniform(0.2, 0.8, tied.shape), gates) for _ in range(2)
     ]

@@ -26,7 +26,7 @@ STAYS, LEAST_JUMP = 0.95, 1e-6
 
 def one_sided(
     fn: Callable[[np.ndarray], np.ndarray],
-    points: Float[np.ndarray, "points rivals"],
+    points: Float[np.ndarray, "points per_sample"],
     axis: int,
     step: float = STEP,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -36,7 +36,7 @@ def one_sided(
     at most.
 
     Args:
-        fn: From points (points, rivals) to values with a leading axis of points.
+        fn: From points (points, per_sample) to values with a leading axis of points.
         points: Where.
         axis: The entry that is moved.
         step: By how much, at least.

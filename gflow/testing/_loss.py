@@ -15,7 +15,7 @@ from ._square import check_square
 
 
 KINDS = ("signs", "classes", "targets")
-RIVALS = (1, 2, 4)
+PER_SAMPLE = (1, 2, 4)
 """How many margins of a sample are tried, where labels may be classes."""
 
 DECADES = 250.0
@@ -41,7 +41,7 @@ def check_loss(loss: AbstractLoss) -> None:
        differences of `log_losses`, and by its `jax.grad`.
     5. `weight_slopes` is $-\partial \log g_k / \partial z_j$, against differences of
        `log_weights`.
-    6. `margin_of` is the inverse of `log_losses` of a single rival.
+    6. `margin_of` is the inverse of `log_losses` of a single margin.
     7. An `AbstractMarginLoss` acts on each entry, and `weight_decay` is not negative.
 
     Derivatives must agree with differences to 1e-5, from one side at least, so that
@@ -69,8 +69,8 @@ def check_loss(loss: AbstractLoss) -> None:
         check_square(loss)
         return
     called = Called(loss)
-    for rivals in RIVALS if "classes" in loss.labels else RIVALS[:1]:
-        margins = _margins(loss.tail, rivals)
+    for per_sample in PER_SAMPLE if "classes" in loss.labels else PER_SAMPLE[:1]:
+        margins = _margins(loss.tail, per_sample)
         _check_values(called, margins)
         check_slopes(called, margins)
     _check_inverse(called, _margins(loss.tail, 1))
@@ -89,19 +89,21 @@ def _check_facts(loss: AbstractLoss) -> None:
     require(number, law, f"is {tail!r}")
 
 
-def _margins(tail: float, rivals: int) -> Float[np.ndarray, "points rivals"]:
+def _margins(tail: float, per_sample: int) -> Float[np.ndarray, "points per_sample"]:
     """Margins of both signs and of all sizes, a row a sample."""
     far = 10.0 ** (DECADES / max(tail, 1.0))
     sizes = np.concatenate(
         [np.geomspace(0.0117, 93.7, 31), np.geomspace(311.0, far, 21)]
     )
     rows = np.concatenate([-sizes[::-1], sizes])[:, None]
-    spread = np.random.default_rng(0).uniform(0, SPREAD, (len(rows), rivals))
+    spread = np.random.default_rng(0).uniform(0, SPREAD, (len(rows), per_sample))
     spread[:, 0] = 0.0
     return rows + spread * np.maximum(1.0, np.abs(rows) / 100)
 
 
-def _check_values(called: Called, margins: Float[np.ndarray, "points rivals"]) -> None:
+def _check_values(
+    called: Called, margins: Float[np.ndarray, "points per_sample"]
+) -> None:
     """Shapes, dtypes, finite values, and each sample alone."""
     name, shape = called.name, margins.shape
     for method, expected in (("log_losses", shape[:1]), ("log_weights", shape)):

@@ -33,14 +33,18 @@ class Called:
         return float(self._margin_of(jnp.asarray(log_loss)))
 
 
-def check_slopes(called: Called, margins: Float[np.ndarray, "points rivals"]) -> None:
+def check_slopes(
+    called: Called, margins: Float[np.ndarray, "points per_sample"]
+) -> None:
     """Weights and their slopes, against differences and against JAX."""
     _check_weights(called, margins)
     _check_weight_slopes(called, margins)
 
 
-def _check_weights(called: Called, margins: Float[np.ndarray, "points rivals"]) -> None:
-    name, rivals = called.name, margins.shape[1]
+def _check_weights(
+    called: Called, margins: Float[np.ndarray, "points per_sample"]
+) -> None:
+    name, per_sample = called.name, margins.shape[1]
     log_losses, log_weights = called.log_losses(margins), called.log_weights(margins)
     # d log l / d z_k = -g_k / l, and never formed outside logarithms.
     stated = -np.exp(log_weights - log_losses[:, None])
@@ -55,7 +59,7 @@ def _check_weights(called: Called, margins: Float[np.ndarray, "points rivals"]) 
         law,
         lambda at: f"is {by_jax[at]} at margins {margins[at[0]]}",
     )
-    for k in range(rivals):
+    for k in range(per_sample):
         found, room = nearest(
             stated[:, k], one_sided(called.log_losses, margins, axis=k)
         )
@@ -72,9 +76,9 @@ def _check_weights(called: Called, margins: Float[np.ndarray, "points rivals"]) 
 
 
 def _check_weight_slopes(
-    called: Called, margins: Float[np.ndarray, "points rivals"]
+    called: Called, margins: Float[np.ndarray, "points per_sample"]
 ) -> None:
-    name, rivals = called.name, margins.shape[1]
+    name, per_sample = called.name, margins.shape[1]
     diagonal, shares = eqx.filter_jit(called.loss.weight_slopes)(jnp.asarray(margins))
     for part in [p for p in (diagonal, shares) if p is not None]:
         law = f"`{name}.weight_slopes` must return arrays of the shape of the margins"
@@ -88,13 +92,13 @@ def _check_weight_slopes(
         )
     # -d log g_k / d z_j, row k and column j.
     off = np.zeros(margins.shape) if shares is None else -np.asarray(shares)
-    stated = np.repeat(off[:, None, :], rivals, axis=1)
-    stated[:, np.arange(rivals), np.arange(rivals)] = np.asarray(diagonal)
+    stated = np.repeat(off[:, None, :], per_sample, axis=1)
+    stated[:, np.arange(per_sample), np.arange(per_sample)] = np.asarray(diagonal)
     law = (
         f"`{name}.weight_slopes` must be minus the slopes of `log_weights` (the "
         "diagonal, and shares p_j where others are -p_j)"
     )
-    for j in range(rivals):
+    for j in range(per_sample):
         found, room = nearest(
             stated[..., j], one_sided(lambda z: -called.log_weights(z), margins, axis=j)
         )

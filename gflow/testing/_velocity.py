@@ -30,7 +30,7 @@ def _field(
     (slopes,) = loss_pullback(jnp.ones_like(log_losses))
     # d l / d z = l d log l / d z, with the exponent of time in one exponential. An
     # error that is zero pulls nothing, where its logarithm has no derivative.
-    each = jnp.repeat(log_losses, flow.rivals) - math.log(flow.samples)
+    each = jnp.repeat(log_losses, flow.per_sample) - math.log(flow.samples)
     # The derivative of the margins is in units: size / size^2.
     pulls = -jnp.exp(s + each - 2 * jnp.log(size)) * slopes
     pulls = jnp.where((z == 0) & (flow.kind == "targets"), 0.0, pulls)

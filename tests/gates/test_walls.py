@@ -145,7 +145,7 @@ def test_one_input_with_several_labels_is_held_by_what_all_of_them_pull(seed):
 
 
 def three_classes(zeros=0):
-    """A sample whose rivals pull a unit both ways at one kink; units of size zero."""
+    """A sample whose margins pull a unit both ways at one kink; units of size zero."""
     x = np.array([[1.0, 0.0, 0.0], [0.5, 1.0, 0.0], [-0.1, 0.0, 1.0]])
     first = [[3.0, -6.0, -1.0], [1.0, -0.51, -1.0], [-0.1, -6.0, 3.0]]
     second = [[1.1, -1.0, -1.1], [-1.1, -10.0, 1.1], [-1.1, -2.0, -1.1]]
@@ -157,7 +157,7 @@ def three_classes(zeros=0):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("zeros", [0, 1])
-def test_rivals_that_pull_both_ways_pull_as_their_sum(zeros):
+def test_margins_that_pull_both_ways_pull_as_their_sum(zeros):
     flow, network = three_classes(zeros)
     curve = solved(flow, network, rtol=1e-8, log_t=21.0)
     assert curve.result == gflow.RESULTS.successful

@@ -36,7 +36,7 @@ def residual_of(flow, q, gram, shift, scale):
     margins = scale * (shift + 0.3 * gram @ q)
     # Rounding of the margins, times the scale, is what the equation can be held to,
     # times the steepness of the tail.
-    steepness = np.max(flow.loss.weight_slopes(margins.reshape(-1, flow.rivals))[0])
+    steepness = np.max(flow.loss.weight_slopes(margins.reshape(-1, flow.per_sample))[0])
     rounding = 1e-10 + 1e-14 * scale * max(float(steepness), 1.0)
     residual = np.log(q) - flow.log_weights(jnp.asarray(margins))
     return np.asarray(residual), rounding

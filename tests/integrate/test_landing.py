@@ -7,7 +7,7 @@ import pytest
 
 
 def recomputed(flow, point):
-    """The log loss of a point from its own weights, of one rival."""
+    """The log loss of a point from its own weights, of one margin."""
     scale = np.exp(point.degree * float(point.log_radius))
     margins = scale * np.asarray(flow.margins(point.direction))
     logs = np.asarray(flow.log_losses(margins))

@@ -210,7 +210,7 @@ def three_samples(network):
     """A flow for a network of 4 features, and weights of its margins."""
     logits = jnp.size(network(X4[0])) > 1
     flow = flow_of(X4, np.array([0, 2, 1] if logits else [1.0, -1.0, 1.0]))
-    q = np.random.default_rng(1).uniform(size=3 * flow.rivals)
+    q = np.random.default_rng(1).uniform(size=3 * flow.per_sample)
     return flow, q / np.sum(q)
 
 

@@ -106,7 +106,7 @@ def test_a_linear_model_of_three_classes_ends_at_its_largest_margin(loss):
         progress=False,
     )  # fmt: skip
     margin = curve.map(gflow.margins.normalized)[-1]
-    # The multiclass hard-margin problem by SciPy: its Gram matrix has one row a rival.
+    # The multiclass hard-margin problem by SciPy: its Gram matrix has one row a margin.
     rows = np.array(
         [
             np.concatenate(

@@ -75,14 +75,14 @@ def test_patterns_of_two_hidden_layers():
     assert np.array_equal(gflow.neurons.patterns(gflow.point(flow, network)), expected)
 
 
-def test_saliency_of_classes_is_that_of_the_nearest_rival():
+def test_saliency_of_classes_is_that_of_the_nearest_other_class():
     random = np.random.default_rng(1)
     layers = [random.normal(size=shape) for shape in ((5, 4), (3, 5))]
     x, y = random.normal(size=(9, 4)), np.arange(9) % 3
     flow = gflow.GradientFlow(gflow.CrossEntropy(), x, y)
     product = layers[1] @ layers[0]
-    rivals = np.where(np.arange(3) == y[:, None], -np.inf, x @ product.T)
-    rows = product[y] - product[np.argmax(rivals, axis=1)]
+    others = np.where(np.arange(3) == y[:, None], -np.inf, x @ product.T)
+    rows = product[y] - product[np.argmax(others, axis=1)]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     close(
         gflow.margins.saliency(gflow.point(flow, DeepLinear.from_weights(layers))),

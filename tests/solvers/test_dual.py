@@ -179,7 +179,7 @@ def test_few_weights_are_found_at_any_scale(name, seed, log_scale, spread):
 
 
 @given(seed=st.integers(0, 999), log_scale=st.floats(-2.0, 6.0))
-def test_rivals_that_nothing_moves_leave_the_others_of_their_sample(seed, log_scale):
+def test_margins_that_nothing_moves_leave_the_others_of_their_sample(seed, log_scale):
     flow, random = flow_of("cross-entropy"), np.random.default_rng(seed)
     seen = random.uniform(size=12) > 0.4
     seen[0] = True

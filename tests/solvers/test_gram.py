@@ -93,14 +93,14 @@ def test_what_is_not_positive_is_seen():
     assert np.isfinite(dense.positive(jnp.asarray(False))[1])
 
 
-@pytest.mark.parametrize("rivals", [1, 3])
+@pytest.mark.parametrize("per_sample", [1, 3])
 @pytest.mark.parametrize("log_rate", [-3.0, 6.0, 18.0])
-def test_newtons_system_is_solved_by_factors(rivals, log_rate):
+def test_newtons_system_is_solved_by_factors(per_sample, log_rate):
     dense, tall, random = grams("flat", 1)
     q = jax.nn.softmax(jnp.asarray(4 * random.normal(size=M)))
     decay, shares = jnp.asarray(random.uniform(0.2, 1, M)), None
-    if rivals > 1:
-        parts = random.uniform(0.1, 1, (M // rivals, rivals))
+    if per_sample > 1:
+        parts = random.uniform(0.1, 1, (M // per_sample, per_sample))
         shares = jnp.asarray(0.9 * parts / np.sum(parts, axis=1, keepdims=True))
     right = jnp.asarray(random.normal(size=(M, 2)))
     rate, flat = np.exp(log_rate), jnp.asarray(True)

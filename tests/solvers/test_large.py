@@ -74,7 +74,7 @@ def test_a_gram_matrix_by_blocks_is_that_of_the_matrix(monkeypatch, name, rows):
     field, point = at_start(name)
     _, matrix = field.jacobian(point)
     damping = 1 + jnp.asarray(np.random.default_rng(2).random(point.size))
-    most = rows * point.size * field.flow.rivals
+    most = rows * point.size * field.flow.per_sample
     found = gram_by_blocks(Slopes(field, point), lambda r: 2 * r, damping, most)
     right = 4 * (matrix / damping[None]) @ matrix.T
     np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-13)
