@@ -169,10 +169,8 @@ def gram_by_blocks(
         chosen = jnp.minimum(number * size + jnp.arange(size), samples - 1)
         return free(slopes.rows(chosen))
 
-    side, zero = (
-        size * per_sample,
-        jnp.zeros((blocks, size * per_sample, size * per_sample)),
-    )
+    side = size * per_sample
+    zero = jnp.zeros((blocks, side, side))
 
     def line(_, number):
         rows = block(number)

@@ -28,6 +28,9 @@ def at_rest(run: Run) -> RESULTS | None:
         lengths = {name: float(getattr(run.carry, name)) for name in lengths}
     if found is None:
         run.unwatched = run.unwatched or _unwatched(run)
+        if length > 0.5 * _attempt.LONGEST:
+            run.verdict = f"Measured: a step of {length:.0e} moves nothing."
+            return RESULTS.critical_point
     else:
         again = np.clip(found.faints_at, _watch.SOON, _watch.AGAIN)
         run.verdict = found.in_words()
@@ -41,9 +44,6 @@ def at_rest(run: Run) -> RESULTS | None:
             lengths["looked"] = np.inf  # the time asked for comes, and nothing else
         elif whole:
             lengths |= _followed(run, found, length)
-    if found is None and length > 0.5 * _attempt.LONGEST:
-        run.verdict = f"Measured: a step of {length:.0e} moves nothing."
-        return RESULTS.critical_point
     lengths["searched"] = length * again
     run.go_on(**{name: np.float64(value) for name, value in lengths.items()})
     return None

@@ -44,7 +44,7 @@ class Normed(eqx.Module):
         return self.head @ jax.nn.relu(self.norm(self.layer(x)))
 
 
-WIDTH, SIZE, PER_SAMPLE, SAMPLES = 6, 36, 2, 20
+WIDTH, SIZE, OUTPUTS, SAMPLES = 6, 36, 2, 20
 KEYS = jr.split(jr.key(0), 9)
 X = jr.normal(KEYS[0], (SAMPLES, SIZE))
 
@@ -52,7 +52,7 @@ X = jr.normal(KEYS[0], (SAMPLES, SIZE))
 def net(act):
     probe = jax.eval_shape(act, jnp.ones(WIDTH))
     first = jr.normal(KEYS[1], (WIDTH, SIZE)) / 6
-    return Net(first, jr.normal(KEYS[2], (PER_SAMPLE, probe.shape[0])), act)
+    return Net(first, jr.normal(KEYS[2], (OUTPUTS, probe.shape[0])), act)
 
 
 def call(network, x):
@@ -61,12 +61,12 @@ def call(network, x):
 
 def conv(pool, outputs):
     first = eqx.nn.Conv2d(1, 2, 3, key=KEYS[3])
-    return ConvNet(first, pool, eqx.nn.Linear(outputs, PER_SAMPLE, key=KEYS[4]))
+    return ConvNet(first, pool, eqx.nn.Linear(outputs, OUTPUTS, key=KEYS[4]))
 
 
 def normed(norm):
     layer = eqx.nn.WeightNorm(eqx.nn.Linear(SIZE, WIDTH, key=KEYS[3]))
-    return Normed(layer, norm, jr.normal(KEYS[5], (PER_SAMPLE, WIDTH)))
+    return Normed(layer, norm, jr.normal(KEYS[5], (OUTPUTS, WIDTH)))
 
 
 def normalized(u):
@@ -135,7 +135,7 @@ CASES = {
     "joined": (net(lambda u: jnp.where(u > 0, u**2, 0)), 0),
     "two parabolas": (net(lambda u: jnp.where(u > 0, 1.0, 0.5) * u**2), 0),
     "mlp": (
-        eqx.nn.MLP(SIZE, PER_SAMPLE, WIDTH, 2, activation=jax.nn.relu, key=KEYS[6]),
+        eqx.nn.MLP(SIZE, OUTPUTS, WIDTH, 2, activation=jax.nn.relu, key=KEYS[6]),
         2 * WIDTH,
     ),
     "max pool": (conv(eqx.nn.MaxPool2d(2, 2), 8), 32 + 2 * 4 * 3),
@@ -250,7 +250,7 @@ def test_a_derivative_in_a_gate_is_what_it_changes(name):
 
     def gradient(gates):
         out, back = jax.vjp(lambda w: value(gates, w), weights)
-        return jnp.concatenate([out, flat(back(jnp.ones(PER_SAMPLE)))])
+        return jnp.concatenate([out, flat(back(jnp.ones(OUTPUTS)))])
 
     def ends(kink):
         off, on = gates.at[kink].set(False), gates.at[kink].set(True)
@@ -263,7 +263,7 @@ def test_a_derivative_in_a_gate_is_what_it_changes(name):
     assert jnp.max(jnp.abs(changes)) > 1e-3
     # The other order of derivatives.
     back = jax.jacrev(lambda g: value(g, weights))(gates.astype(float))
-    assert jnp.allclose(back, changes[:PER_SAMPLE], rtol=1e-11, atol=1e-11)
+    assert jnp.allclose(back, changes[:OUTPUTS], rtol=1e-11, atol=1e-11)
 
 
 def scanned(u):
