@@ -254,7 +254,7 @@ def main(scales=SCALES, xor_scales=XOR_SCALES):
     rows = [modes(depth, scale) for depth in (2, 3) for scale in scales]
     rows += [modes(2, 1e-5, rotated=True), modes(2, 1e-8, rotated=True, rtol=1e-9)]
     rows += [modes(2, 1e-30, rotated=True)]
-    # Too many weights for the modes of their motion to be looked at.
+    # So many weights that only the fastest modes of their motion are looked for.
     rows += [modes(2, 1e-12, (4.0, 2.0, 1.0), rotated=True, width=20)]
     # LSODA as far down as it gets in seconds, and once in minutes; below, escapes come
     # later by the logarithm of the scale.

@@ -47,7 +47,7 @@ class Trajectory(AbstractCurve):
             are slid along) and `walls` (those that hold units back from lost samples);
             `kept` (of the steps, all or what there was memory for); or None: `verdict`
             (what was measured where an early end was decided on) and `unwatched` (from
-            where weights were too many to be searched for ways to leave a rest).
+            where nobody knows whether ways to leave a rest were overlooked).
         field: The vector field that was followed.
         steps: The dense output, one entry per step, or `None`.
         turns: The clock where gates of kinks changed, and packed the gates from there.

@@ -26,12 +26,14 @@ def at_rest(run: Run) -> RESULTS | None:
     lengths = {"length": length, "looked": length, "longest": np.inf, "way": 0.0}
     if not whole:  # no more is asked where others move
         lengths = {name: float(getattr(run.carry, name)) for name in lengths}
-    if found is None:
-        run.unwatched = run.unwatched or _unwatched(run)
-        if length > 0.5 * _attempt.LONGEST:
+    if found is None or not found.every:
+        if found is None or math.isnan(found.astray):
+            run.unwatched = run.unwatched or _unwatched(run, found)
+        calm = found is None or found.calm
+        if calm and length > 0.5 * _attempt.LONGEST:
             run.verdict = f"Measured: a step of {length:.0e} moves nothing."
             return RESULTS.critical_point
-    else:
+    if found is not None:
         again = np.clip(found.faints_at, _watch.SOON, _watch.AGAIN)
         run.verdict = found.in_words()
         end = _unknown(run, found, whole)
@@ -49,12 +51,12 @@ def at_rest(run: Run) -> RESULTS | None:
     return None
 
 
-def _unwatched(run: Run) -> str:
+def _unwatched(run: Run, found: Modes | None) -> str:
     """What nobody has looked for from here on."""
+    modes = "modes grow from below the tolerance, or " if found is None else ""
     return (
-        f"from log t = {float(run.carry.log_t):.6g}: whether modes grow from below the "
-        "tolerance, or samples are lost in a balance, was not looked for among "
-        f"{run.carry.point.size} weights"
+        f"from log t = {float(run.carry.log_t):.6g}: whether {modes}samples are lost "
+        f"in a balance was not looked for among {run.carry.point.size} weights"
     )
 
 
@@ -62,15 +64,15 @@ def _unknown(run: Run, found: Modes, whole: bool) -> RESULTS | None:
     """Why nobody knows how the flow goes on, if so; else until when it is known."""
     left = _rest.way_to(run.levels, run)
     if whole:
-        soon = found.unknown_in(run.lost, run.faded, run.rtol)
-        if soon < left and not found.early(float(run.carry.length)):
+        soon = found.unknown_in(run.lost, run.rtol)
+        early = found.early(float(run.carry.length))
+        if soon < left and (found.shows(run.lost, run.rtol) or not early):
             run.known_until = min(run.known_until, _rest.log_t_in(soon, run))
             if run.known_until <= float(run.carry.log_t):
                 return RESULTS.unresolved
         elif soon == math.inf:
             run.known_until = math.inf
-        run.faded = run.faded or found.fading.size > 0
-        run.lost = _rest.joined(run.lost, found.unknown(run.lost, run.rtol))
+        run.lost = run.lost.and_of(found, run.rtol)
     if not whole:  # where others move, this may not be the last of it
         left = min(left, float(run.carry.length) * _watch.AGAIN)
     run.balanced = bool(found.astray * left > run.rtol)
@@ -79,11 +81,12 @@ def _unknown(run: Run, found: Modes, whole: bool) -> RESULTS | None:
 
 def _followed(run: Run, found: Modes, length: float) -> dict[str, float]:
     """The lengths of steps that follow what grows; where nothing is seen, a leap."""
-    known = found.early(length) or found.known(run.lost, run.rtol)
-    if found.hidden(run.rtol) and known:
-        longest, way = found.follow(run.rtol)
-        return {"longest": longest, "way": way}
-    soon = found.looks_again(run.lost, run.rtol)
-    length = max(length, found.leap)
+    soon, longest = found.looks_again(run.lost, run.rtol)
     way = 1.05 * soon if np.isfinite(soon) else 0.0
-    return {"length": length, "looked": length, "way": way}
+    if found.hidden(run.rtol):
+        known = found.early(length) or found.known(run.lost, run.rtol)[0]
+        if known:
+            longest, way = found.follow(run.rtol)
+            return {"longest": longest, "way": min(way, 1.05 * soon)}
+    length = max(length, found.leap)
+    return {"length": length, "looked": length, "way": way, "longest": longest}

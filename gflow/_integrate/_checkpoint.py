@@ -40,15 +40,16 @@ from ..clocks import AbstractClock
 from . import _loop
 from ._archive import read_whole, write_whole
 from ._carry import controller, tolerance
+from ._modes import Lost
 from ._run import Run
 
 
-FORMAT = 17
+FORMAT = 18
 """Raised when a run is made of other parts, and older files can no longer go on."""
 
 PLAIN = ("rtol", "atol", "max_steps", "verdict", "turns", "turned_at")
 PLAIN += ("compile_seconds", "run_seconds", "event_side")
-PLAIN += ("memory", "stride", "filed", "faded", "known_until")
+PLAIN += ("memory", "stride", "filed", "known_until")
 PLAIN += ("unwatched", "balanced")
 """The numbers and words of a run."""
 
@@ -110,7 +111,7 @@ def read(
         weights=arrays["weights"], until=_until(about, until), save=_save(about, save),
         steps=_chunks("steps", arrays), saved=_chunks("saved", arrays),
         seen=_seen(arrays),
-        lost=arrays["lost"], **{name: about[name] for name in PLAIN},
+        lost=Lost(*about["lost"]), **{name: about[name] for name in PLAIN},
     )  # fmt: skip
     run.gates = [
         (float(tau), bits)
@@ -169,6 +170,7 @@ def _arrays(run: Run) -> dict[str, Any]:
         "event": run.until.event is not None,
         "save": _times(run.save),
         "observables": run.save is not None and run.save.observables is not None,
+        "lost": run.lost,
         **{name: getattr(run, name) for name in PLAIN},
     }
     bits = [bits for _, bits in run.gates]
@@ -182,7 +184,6 @@ def _arrays(run: Run) -> dict[str, Any]:
         **_stacked("steps", run.steps),
         **_stacked("saved", run.saved),
         **_seen_arrays(run.seen),
-        "lost": run.lost,
         "turn_tau": np.array([tau for tau, _ in run.gates]),
         "turn_gates": np.stack(bits) if bits else np.zeros((0, 0), np.uint8),
     }

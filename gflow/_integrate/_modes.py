@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 
 ARRIVED = 1e-3
@@ -15,8 +16,8 @@ SEEN = 100.0
 CLEAR = 10.0
 """Modes so much larger than what is lost are known."""
 
-ALIKE = 0.5
-"""A mode is one that was lost if so much of it is in their span."""
+OFTEN = 0.25
+"""Steps of this share of the way until a mode that is not known may be seen."""
 
 LEAP = 0.03
 """How far small units may grow on the first step after all others came to rest: it is
@@ -35,20 +36,56 @@ SETTLED = 1e-3
 that steps are short enough to follow may be stable where it comes to rest."""
 
 
+class Lost(NamedTuple):
+    """Whether modes may grow whose amplitudes are not known.
+
+    Attributes:
+        faded: Whether some fell below the tolerance: they may be as large as that.
+        grown: Whether one that is not known was seen to grow since.
+    """
+
+    faded: bool = False
+    grown: bool = False
+
+    def and_of(self, found: "Modes", rtol: float) -> "Lost":
+        """What is so from now on."""
+        grown = self.grown or not np.all(found.known(self, rtol))
+        if found.rate == 0 and found.distance <= SETTLED:
+            grown = False  # all that was lost decays, and is small
+        return Lost(self.faded or found.fades, grown)
+
+
+NOTHING_LOST = Lost()
+
+
+class Growing(NamedTuple):
+    """The modes that grow against the frame, the fastest first.
+
+    Attributes:
+        rates: In the clock of the step.
+        amplitudes: In sizes of units.
+        roundings: Below which amplitudes cannot be known.
+        extents: Their sizes against the whole network, at amplitude one.
+        in_weights: Their rates in weights; less where their unit shrinks.
+    """
+
+    rates: Float[np.ndarray, " modes"]
+    amplitudes: Float[np.ndarray, " modes"]
+    roundings: Float[np.ndarray, " modes"]
+    extents: Float[np.ndarray, " modes"]
+    in_weights: Float[np.ndarray, " modes"]
+
+
 class Modes(NamedTuple):
     r"""The motion near a point.
 
     Attributes:
-        rate: Of the fastest unstable mode, against the frame; 0 if there is none.
-        amplitude: Of that mode, in sizes of units.
-        rounding: Below which its amplitude cannot be known.
-        extent: Its size against the whole network, at amplitude one.
-        growth_of_mode: Its rate in weights; less than `rate` where its unit shrinks.
-        vector: Of that mode, in weights, of norm one.
-        fading: The modes that grow, but less than the units that they are in, and have
-            fallen behind them below the tolerance: in weights, one a column.
+        every: Whether all modes were found. Else the fastest one was, in each group of
+            units of like size; `distance` is about right, and `drift` is not known.
+        growing: The unstable modes.
+        fades: Whether modes that grow, but less than the units that they are in, have
+            fallen behind them below the tolerance.
         fades_in: How soon the next one will.
-        count: How many modes are unstable.
         distance: How far the flow would go if the modes that decay had their time.
         drift: How fast modes that neither grow nor decay move all the same, in sizes of
             units.
@@ -60,20 +97,16 @@ class Modes(NamedTuple):
         resting: The share of the largest gradient, unit by unit, in its pulls,
         calmest: and of the smallest, of units that are not small.
         faint: How many margins pull at some unit by less than what rest leaves.
-        astray: How fast these move what nothing holds, in sizes of units.
+        astray: How fast these move what nothing holds, in sizes of units; NaN if that
+            is not known.
         faints_at: By what factor steps may lengthen before a margin is as faint, if its
             pull falls like 1 / t; one if it is.
     """
 
-    rate: float
-    amplitude: float
-    rounding: float
-    extent: float
-    growth_of_mode: float
-    vector: np.ndarray
-    fading: np.ndarray
+    every: bool
+    growing: Growing
+    fades: bool
     fades_in: float
-    count: int
     distance: float
     drift: float
     moves: bool
@@ -86,40 +119,62 @@ class Modes(NamedTuple):
     astray: float
     faints_at: float
 
-    def known(self, lost: np.ndarray, rtol: float) -> bool:
-        """Whether the amplitude of the fastest unstable mode is a known one.
+    @property
+    def rate(self) -> float:
+        """Of the fastest unstable mode, against the frame; 0 if there is none."""
+        return float(np.max(self.growing.rates, initial=0.0))
 
-        What was lost was small: of a mode that is large now it can be no great part.
+    def known(self, lost: Lost, rtol: float) -> Bool[np.ndarray, " modes"]:
+        """Which of the growing modes have amplitudes that are known.
+
+        What was lost was small: of a mode that is large now it can be no great part,
+        unless it has grown since.
         """
-        if self.amplitude > CLEAR * SEEN * rtol:
-            return True
-        among = lost.T @ self.vector if lost.size else np.zeros(1)
-        apart = bool(np.linalg.norm(among) < ALIKE)
-        return self.amplitude > self.rounding and apart
+        amplitudes = self.growing.amplitudes
+        if lost.faded or not self.every:
+            return (amplitudes > CLEAR * SEEN * rtol) & (not lost.grown)
+        return amplitudes > self.growing.roundings
 
-    def looks_again(self, lost: np.ndarray, rtol: float) -> float:
-        """How soon it must be looked again: another mode fades, or all has changed."""
-        doubtful = self.rate > 0 and not self.known(lost, rtol)
-        return min(self.fades_in, self.change) if doubtful else self.fades_in
+    def looks_again(self, lost: Lost, rtol: float) -> tuple[float, float]:
+        """How soon it must be looked again, and how long steps may be until then.
 
-    def unknown(self, lost: np.ndarray, rtol: float) -> np.ndarray:
-        """The modes whose amplitudes are lost here, one a column."""
-        if self.rate == 0 or self.known(lost, rtol):
-            return self.fading
-        return np.concatenate([self.fading, self.vector[:, None]], axis=1)
+        Another mode fades, all has changed, or one that is not known may be seen.
+        """
+        doubtful = ~self.known(lost, rtol)
+        if not np.any(doubtful):
+            return self.fades_in, np.inf
+        seen = np.log(SEEN * rtol / self._largest[doubtful])
+        seen = np.min(np.maximum(seen, 1.0) / self.growing.rates[doubtful])
+        return min(self.fades_in, self.change, seen), OFTEN * seen
+
+    @property
+    def _largest(self) -> Float[np.ndarray, " modes"]:
+        """What amplitudes are at most."""
+        most = np.maximum(self.growing.amplitudes, self.growing.roundings)
+        return np.maximum(most, 1e-300)
 
     def hidden(self, rtol: float) -> bool:
         """Whether the error of a step does not see the fastest unstable mode."""
-        return self.rate > 0 and self.amplitude < SEEN * rtol
+        return self.rate > 0 and self.growing.amplitudes[0] < SEEN * rtol
 
     def early(self, length: float) -> bool:
         """Whether the flow still moves, and steps of this length follow all modes."""
         return self.distance > SETTLED and length * self.rate < FOLLOWED
 
+    def shows(self, lost: Lost, rtol: float) -> bool:
+        """Whether a mode that was lost has grown until it is seen."""
+        seen = self.growing.amplitudes >= SEEN * rtol
+        return lost.grown and bool(np.any(seen & ~self.known(lost, rtol)))
+
     def critical(self, rtol: float) -> bool:
         """Whether the point is critical, nothing grows, and there is no way to go."""
-        still = self.rate == 0 and self.growth == 0 and not self.moves
-        return still and self.distance <= ARRIVED * rtol and self.drift == 0
+        arrived = self.distance <= ARRIVED * rtol and self.drift == 0
+        return self.every and self.calm and arrived
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing is known to grow."""
+        return self.rate == 0 and self.growth == 0 and not self.moves
 
     @property
     def leap(self) -> float:
@@ -128,33 +183,36 @@ class Modes(NamedTuple):
         still = fastest > 0 and not self.moves
         return min(LEAP / fastest, self.fades_in) if still else 0.0
 
-    def unknown_in(self, lost: np.ndarray, faded: bool, rtol: float) -> float:
-        """How soon an unstable mode that is not known may count; never if a unit does.
+    def unknown_in(self, lost: Lost, rtol: float) -> float:
+        """How soon an unstable mode that is not known may count.
+
+        Never if a unit does before, and then it is looked again.
 
         Args:
             lost: The modes whose amplitudes are not known.
-            faded: Whether some fell below the tolerance: they may be as large as that.
             rtol: What a mode may grow to and still count for nothing.
         """
-        if self.rate == 0 or self.known(lost, rtol):
-            return np.inf
+        grown, most = self.growing, self._largest
         # In weights: a mode of a unit that is small itself has as far to go.
-        largest = max(self.amplitude, self.rounding) * self.extent
-        earliest = -np.log(max(largest, 1e-300)) / max(self.growth_of_mode, 1e-300)
-        if earliest >= self.change:
-            return np.inf
-        most = np.log(max(self.amplitude, self.rounding, 1e-300))
-        return 0.0 if faded else max(np.log(rtol) - most, 0.0) / self.rate
+        earliest = -np.log(np.maximum(most * grown.extents, 1e-300))
+        earliest /= np.maximum(grown.in_weights, 1e-300)
+        later = (earliest >= self.change) & (grown.amplitudes < SEEN * rtol)
+        soon = np.maximum(np.log(rtol / most), 0.0) / grown.rates
+        if lost.faded or not self.every:
+            soon = np.zeros_like(soon)
+        soon = np.where(self.known(lost, rtol) | later, np.inf, soon)
+        return float(np.min(soon, initial=np.inf))
 
     def in_words(self) -> str:
         """What was measured."""
+        grown = self.growing
         facts = [f"gradient at most {self.resting:.1e} of the pulls of the samples"]
         facts.append(f"distance to rest {self.distance:.1e}")
         if self.rate > 0:
             facts.append(
-                f"{self.count} unstable modes, the fastest of rate {self.rate:.4g} in "
-                f"the clock of the step, amplitude {self.amplitude:.1e}, known to "
-                f"{self.rounding:.1e}"
+                f"{len(grown.rates) if self.every else 'some'} unstable modes, the "
+                f"fastest of rate {self.rate:.4g} in the clock of the step, amplitude "
+                f"{grown.amplitudes[0]:.1e}, known to {grown.roundings[0]:.1e}"
             )
         else:
             facts.append("no unstable mode")
@@ -172,5 +230,5 @@ class Modes(NamedTuple):
     def follow(self, rtol: float) -> tuple[float, float]:
         """The longest step that follows a hidden mode, and the way until it is seen."""
         longest = FOLLOWED * min(1.0, (rtol / 1e-6) ** 0.2) / self.rate
-        amplitude = max(self.amplitude, self.rounding)
-        return longest, max(np.log(SEEN * rtol / amplitude), 1.0) / self.rate
+        way = max(np.log(SEEN * rtol / self._largest[0]), 1.0) / self.rate
+        return longest, float(way)

@@ -1,11 +1,14 @@
 """The motion near one point, linearized, and what the samples pull there."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, PyTree
 
 from .._field import Field
+from .._frame import Frame
 from .._framing import REST, make_frame
 from .._jacobian import by_rows
 from ._carry import Carry, Tolerance
@@ -17,26 +20,20 @@ samples are lost that pull at it by less than the second times that, if none of 
 pulls is more than the third of the largest."""
 
 
-def motion(field: Field, carry: Carry, tolerance: Tolerance) -> dict[str, Array]:
+def motion(
+    field: Field, carry: Carry, tolerance: Tolerance, whole: bool
+) -> dict[str, PyTree]:
     """The motion in the frame and its Jacobian, and the pulls of the samples.
 
     All in sizes of units. Of the pulls of samples that are lost, those that are lost
-    come first, and then all.
+    come first, and then all. Unless the `whole` Jacobian is asked for, there is the
+    frame, for its products with vectors.
     """
     frame = make_frame(
         field, carry.point, carry.log_radius, carry.dual, carry.gradient,
         carry.walls.in_clock(0.0), carry.length, tolerance.rtol,
     )  # fmt: skip
     frame = eqx.tree_at(lambda f: f.rest, frame, jnp.zeros_like(frame.rest))
-
-    def moved(relative):
-        point = frame.size * relative
-        margins = field.margins(point)
-        zero = jnp.zeros(())
-        dual = frame.dual_weights(margins, zero)
-        _, gradient = frame.negative_gradient(zero, point, dual)
-        return (gradient - frame.rate * point) / frame.size
-
     relative = frame.start / frame.size
     resting = jnp.maximum(REST[0] * tolerance.rtol, REST[1])
     least = FAINT * resting * jnp.where(frame.pulled > 0, frame.pulled, 1.0)
@@ -62,8 +59,12 @@ def motion(field: Field, carry: Carry, tolerance: Tolerance) -> dict[str, Array]
     pull = sums[0] / frame.size
     faint, faint_pull = (total / frame.size[None] for total in sums[1:])
     return {
-        "matrix": jax.jacfwd(moved)(relative),
-        "motion": moved(relative),
+        **(
+            {"matrix": jax.jacfwd(partial(moved, frame))(relative)}
+            if whole
+            else {"frame": frame}
+        ),
+        "motion": moved(frame, relative),
         "force": (carry.gradient - frame.rate * frame.start) / frame.size,
         "pull": pull,
         "faint": faint.T,
@@ -75,3 +76,27 @@ def motion(field: Field, carry: Carry, tolerance: Tolerance) -> dict[str, Array]
         "point": frame.start,
         "unit": frame.unit,
     }
+
+
+def moved(frame: Frame, relative: Float[Array, " weights"]) -> Float[Array, " weights"]:
+    """How fast weights move in the frame, in sizes of units as they are."""
+    point = frame.size * relative
+    margins = frame.field.margins(point)
+    zero = jnp.zeros(())
+    dual = frame.dual_weights(margins, zero)
+    _, gradient = frame.negative_gradient(zero, point, dual)
+    return (gradient - frame.rate * point) / frame.size
+
+
+def forward(frame: Frame, vector: Float[Array, " weights"]) -> Float[Array, " weights"]:
+    """The Jacobian of the motion times a vector."""
+    at = frame.start / frame.size
+    return jax.jvp(partial(moved, frame), (at,), (vector,))[1]
+
+
+def backward(
+    frame: Frame, vector: Float[Array, " weights"]
+) -> Float[Array, " weights"]:
+    """Its transpose times a vector."""
+    at = frame.start / frame.size
+    return jax.vjp(partial(moved, frame), at)[1](vector)[0]

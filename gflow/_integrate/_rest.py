@@ -7,22 +7,31 @@ and its eigenvalues say what stands still, what decays, and what grows.
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from .._compile import compiled
 from .._field import LOG_HUGE, Field
+from .._frame import Frame
 from .._framing import REST
 from .._until import Until
 from ._carry import Carry, Tolerance
-from ._modes import SEEN, Modes
-from ._motion import motion
+from ._modes import SEEN, Growing, Modes
+from ._motion import backward, forward, motion
 from ._run import Run
+from ._spectrum import (
+    Products,
+    all_modes,
+    greatest_modes,
+    outside_of_range,
+    way_to_rest,
+)
 
 
 MOST_WEIGHTS = 600
-"""The Jacobian is dense: its eigenvalues take some seconds beyond."""
+"""All modes are found of so many weights: a second's work. Of more, the fastest one."""
 
 NOISE = 1e-12, 1e-3
 """Eigenvalues below this share of the pulls in their modes are zero, or below this
@@ -34,14 +43,8 @@ YET = 10.0
 ROUNDING = 1e-15
 """What of the pull of the samples at a unit is rounding."""
 
-NEW = 1e-3
-"""A mode adds to the span of those that are lost if so much of it is not in it."""
-
 CANCELED = 1e-3
 """Less of the pulls of some samples in a mode is rounding: they are at right angles."""
-
-GAP = 100.0
-"""Units whose sizes differ by this factor are decomposed apart."""
 
 TURNS = 0.1
 """Modes less of which is apart from the sizes of growing units are of these sizes."""
@@ -50,55 +53,71 @@ SMALL = 1e-2
 """Only units below this size, against the whole network, have an escape before them."""
 
 
-def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
-    """The modes where a loop stopped; `None` if there are too many weights."""
-    if carry.point.size > MOST_WEIGHTS:
-        return None
-    found = compiled(motion)(field, carry, tolerance)
+def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes:
+    """The modes where a loop stopped; of many weights the fastest one.
+
+    Raises:
+        numpy.linalg.LinAlgError: They were not found.
+    """
+    every = carry.point.size <= MOST_WEIGHTS
+    found = compiled(motion)(field, carry, tolerance, every)
     # Weights that are zero and that nothing pulls at stay so, exactly.
     point, pull = np.asarray(found.pop("point")), np.asarray(found["pull"])
     strength = np.asarray(found.pop("shares"))
     live = np.flatnonzero((point != 0) | (pull != 0))
     if not np.any(pull):
-        return _none(point.size)
-    matrix = np.asarray(found.pop("matrix"))[np.ix_(live, live)]
+        return _none()
+    matrix = found.pop("matrix" if every else "frame")
     part = {name: np.asarray(value)[live] for name, value in found.items()}
     force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
-    rtol = float(tolerance.rtol)
-    values, right, inverse = _eigenvectors(matrix, size)
+    across, rtol = _apart_from_sizes(part, point[live]), float(tolerance.rtol)
+    if every:
+        spectrum = all_modes(np.asarray(matrix)[np.ix_(live, live)], size)
+    else:
+        products = _products(matrix, live, across)
+        spectrum = greatest_modes(products, size, force, YET * np.max(_still(part)))
+    values, right, inverse, doubt = spectrum
     noise = _noise(part, right, inverse, rtol)
+    if np.any((doubt > noise) & (np.abs(values) < doubt)):
+        raise np.linalg.LinAlgError("Whether a mode grows is in doubt.")
+    noise = noise + doubt
     along, values = inverse @ force, np.real(values)
     blur = ROUNDING * np.abs(inverse) @ pull + 1e-300
-    turns = _turns(part, point[live], right)
+    turned = np.linalg.norm(across(right), axis=0)
+    turns = turned > TURNS * np.linalg.norm(right, axis=0)
     grows, decays = (values > noise) & turns, values < -noise
-    fastest = int(np.argmax(np.where(grows, values, -np.inf)))
-    top = float(values[fastest]) if grows[fastest] else 0.0
-    distance = np.linalg.norm(right[:, decays] @ (along[decays] / values[decays]))
+    if every:
+        distance = np.linalg.norm(right[:, decays] @ (along[decays] / values[decays]))
+        astray = _astray(part, inverse[~(grows | decays)])
+    else:
+        astray = _astray_among_many(part, products)
+        distance = way_to_rest(products, force, float(np.max(noise)))
     # What units that rest are pulled by is no drift: it is taken for none.
     least = 2 * max(REST[0] * rtol, 100 * ROUNDING)
     drifts = ~(grows | decays) & (np.abs(along) * ROUNDING > least * blur)
     amplitudes = np.abs(along) / np.maximum(np.abs(values), 1e-300)
     in_weights = values + np.real(np.sum(inverse * rate * right.T, axis=1))
-    fades, soon = _fading(values, amplitudes, decays & (in_weights > noise), rtol)
-    vectors = np.zeros((point.size, values.size))
-    vectors[live] = size[:, None] * np.real(right)
-    extents = np.linalg.norm(vectors, axis=0)
-    vectors /= np.maximum(extents, 1e-300)
+    behind = decays & (in_weights > noise) & every
+    fades, soon = _fading(values, amplitudes, behind, rtol)
+    extents = np.linalg.norm(size[:, None] * np.real(right), axis=0)
+    order = np.flatnonzero(grows)[np.argsort(-values[grows], kind="stable")]
+    growing = Growing(
+        rates=values[order],
+        amplitudes=amplitudes[order],
+        roundings=blur[order] / values[order],
+        extents=extents[order],
+        in_weights=in_weights[order],
+    )
     growth, smallest, change, moves = _units_ahead(part, rtol)
     shares = np.abs(force) / np.maximum(part["pulled"], 1e-300)
     pulled = (part["pulled"] > 0) & (part["size"] > SMALL)
     return Modes(
-        rate=top,
-        amplitude=float(amplitudes[fastest]) if top > 0 else 0.0,
-        rounding=float(blur[fastest]) / top if top > 0 else 0.0,
-        extent=float(extents[fastest]),
-        growth_of_mode=float(in_weights[fastest]),
-        vector=vectors[:, fastest],
-        fading=vectors[:, fades],
+        every=every,
+        growing=growing,
+        fades=bool(np.any(fades)),
         fades_in=soon,
-        count=int(np.sum(grows)),
         distance=float(distance) / np.sqrt(len(force)),
-        drift=float(np.max(np.where(drifts, np.abs(along), 0.0), initial=0.0)),
+        drift=float(np.max(np.abs(along[drifts]), initial=0.0)),
         moves=moves,
         growth=growth,
         smallest=smallest,
@@ -106,19 +125,17 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes | None:
         resting=float(np.max(shares, initial=0.0)),
         calmest=float(np.min(shares[pulled], initial=np.inf)),
         faint=int(np.sum(strength <= 1)),
-        astray=_astray(part, inverse[~(grows | decays)]),
+        astray=astray,
         faints_at=float(np.min(np.maximum(strength, 1.0), initial=np.inf)),
     )
 
 
-def _none(weights: int) -> Modes:
+def _none() -> Modes:
     """Those where nothing pulls at anything: it stands still for ever."""
-    zero, none = np.zeros(weights), np.zeros((weights, 0))
     return Modes(
-        rate=0, amplitude=0, rounding=0, extent=0, growth_of_mode=0, vector=zero,
-        fading=none, fades_in=np.inf, count=0, distance=0, drift=0, moves=False,
-        growth=0, smallest=0, change=np.inf, resting=0, calmest=np.inf, faint=0,
-        astray=0, faints_at=np.inf,
+        every=True, growing=Growing(*(np.zeros(0),) * 5), fades=False, fades_in=np.inf,
+        distance=0, drift=0, moves=False, growth=0, smallest=0, change=np.inf,
+        resting=0, calmest=np.inf, faint=0, astray=0, faints_at=np.inf,
     )  # fmt: skip
 
 
@@ -134,30 +151,70 @@ def _astray(part: dict[str, np.ndarray], inverse) -> float:
     return float(np.max(np.min(along, axis=1, initial=np.inf), initial=0.0))
 
 
+def _astray_among_many(part: dict[str, np.ndarray], products: Products) -> float:
+    """The same, in what is outside of the range of the motion; NaN if it is not found."""
+    faint, pull = part["faint"].T, part["faint_pull"].T
+    if not np.any(faint):
+        return 0.0
+    try:
+        along = np.abs([outside_of_range(products, each) for each in faint])
+    except np.linalg.LinAlgError:
+        return math.nan
+    canceled = CANCELED * np.linalg.norm(pull, axis=1)
+    along[np.linalg.norm(along, axis=1) <= canceled] = 0.0
+    return float(np.max(np.min(along, axis=0)))
+
+
 def _noise(part: dict[str, np.ndarray], right, inverse, rtol: float) -> np.ndarray:
     """How far each eigenvalue may be from what it seems."""
     # What rounding in the rows of the matrix moves an eigenvalue by, to first order.
     doubt = np.sum(np.abs(inverse) * part["pulled"] * np.abs(right).T, axis=1)
     noise = max(NOISE[0], NOISE[1] * rtol) * doubt + 1e-300
     # Units on their way to rest change the rates by about as much as they are pulled.
+    return noise + YET * np.sum(
+        np.abs(inverse) * _still(part) * np.abs(right).T, axis=1
+    )
+
+
+def _still(part: dict[str, np.ndarray]) -> np.ndarray:
+    """How fast units still move that do not grow."""
     force = np.maximum(np.abs(part["force"]), np.abs(part["motion"]))
-    still = np.where(part["rate"] > 0, 0.0, force)
-    return noise + YET * np.sum(np.abs(inverse) * still * np.abs(right).T, axis=1)
+    return np.where(part["rate"] > 0, 0.0, force)
 
 
-def _turns(part: dict[str, np.ndarray], point, right) -> np.ndarray:
-    """Which modes are more than the sizes of units that grow.
+def _apart_from_sizes(
+    part: dict[str, np.ndarray], point: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What leaves of vectors what does not change the sizes of units that grow.
 
     These are known, and how fast they grow is no mode.
     """
-    unit, ahead = part["unit"].astype(int), part["rate"] > 0
-    radial = np.where(
-        (unit[:, None] == np.unique(unit[ahead])) & ahead[:, None],
-        (point / part["size"])[:, None],
-        0.0,
-    )
-    across = right - radial @ (np.linalg.pinv(radial) @ right)
-    return np.linalg.norm(across, axis=0) > TURNS * np.linalg.norm(right, axis=0)
+    ahead = part["rate"] > 0
+    sizes = np.where(ahead, point / part["size"], 0.0)
+    _, unit = np.unique(part["unit"], return_inverse=True)
+    squares = np.bincount(unit, sizes**2)
+    shares = sizes / np.where(squares > 0, squares, 1.0)[unit]
+
+    def across(vectors):
+        along = np.zeros((len(squares), *vectors.shape[1:]), vectors.dtype)
+        np.add.at(along, unit, (shares * vectors.T).T)
+        return vectors - (sizes * along[unit].T).T
+
+    return across
+
+
+def _products(frame: Frame, live: np.ndarray, across) -> Products:
+    """Those of the Jacobian among weights that may move, the sizes of units apart."""
+
+    def of(product):
+        def among(vector):
+            whole = np.zeros(frame.start.size)
+            whole[live] = across(vector)
+            return across(np.asarray(compiled(product)(frame, whole))[live])
+
+        return among
+
+    return Products(of(forward), of(backward))
 
 
 def _fading(values, amplitudes, behind, rtol: float) -> tuple[np.ndarray, float]:
@@ -185,33 +242,6 @@ def _units_ahead(
     changes = np.where(rate > least, ways / np.maximum(rate, 1e-300), np.inf)
     moves = bool(np.any(rate > np.maximum(small, least)))
     return float(small[fastest]), float(size[fastest]), float(np.min(changes)), moves
-
-
-def _eigenvectors(
-    matrix: np.ndarray, size: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Eigenvalues, eigenvectors and their dual basis, units of like size together.
-
-    Small units do not move large ones, to first order: the matrix is block triangular,
-    and in one decomposition the rounding of a large block would drown a small one.
-    """
-    order = np.argsort(-size, kind="stable")
-    gaps = np.flatnonzero(size[order][1:] * GAP < size[order][:-1]) + 1
-    right, inverse = (np.zeros(matrix.shape, complex) for _ in range(2))
-    values = np.zeros(len(matrix), complex)
-    for part in np.split(order, gaps):
-        found, vectors = np.linalg.eig(matrix[np.ix_(part, part)])
-        values[part] = found
-        right[np.ix_(part, part)] = vectors
-        inverse[np.ix_(part, part)] = np.linalg.pinv(vectors)
-    return values, right, inverse
-
-
-def joined(lost: np.ndarray, more: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of the modes whose amplitudes are lost."""
-    both = np.concatenate([lost.reshape(len(more), -1), more], axis=1)
-    basis, triangle = np.linalg.qr(both)
-    return basis[:, np.abs(np.diag(triangle)) > NEW]
 
 
 def way_to(until: Until, run: Run) -> float:

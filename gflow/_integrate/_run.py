@@ -16,6 +16,7 @@ from .._until import SaveAt, Until
 from .._walls import with_room
 from ._attempt import RUNNING
 from ._carry import Carry, strong
+from ._modes import NOTHING_LOST, Lost
 
 
 @dataclasses.dataclass
@@ -47,11 +48,10 @@ class Run:
         compile_seconds: Spent on tracing and compiling.
         run_seconds: Spent on steps.
         verdict: What was measured where the flow rested last.
-        lost: The modes whose amplitudes are not known, one a column.
-        faded: Whether those of some fell below the tolerance.
+        lost: Whether there may be modes whose amplitudes are not known.
         known_until: The logarithm of time from which rounding may have grown so much in
             such a mode that nobody knows where the flow is.
-        unwatched: From where its modes were not looked at, if they are too many.
+        unwatched: From where its modes were not found, if they were not.
         balanced: Whether the last step has lost what samples pull in a balance.
         turns: How often gates were decided since this many steps,
         turned_at: the number of steps then.
@@ -82,8 +82,7 @@ class Run:
     compile_seconds: float = 0.0
     run_seconds: float = 0.0
     verdict: str | None = None
-    lost: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
-    faded: bool = False
+    lost: Lost = NOTHING_LOST
     known_until: float = math.inf
     unwatched: str | None = None
     balanced: bool = False

@@ -36,7 +36,8 @@ def watch(frame: Frame, carry, length, end, there, step, keep, slower, clock) ->
     looked, longest, way = (a / clock for a in (carry.looked, carry.longest, carry.way))
     moved = two_norm(frame.weight * (end - frame.start))
     strayed = carry.strayed + jnp.where(keep, moved, 0.0)
-    anew = (strayed > FAR) | ((way > 0) & keep & (way <= length))
+    due = (way > 0) & keep & (way <= length)
+    anew = (strayed > FAR) | due
     way = way - jnp.where(keep & (way > 0), length, 0.0)
     looked = jnp.where(anew, 0.0, looked)
     fastest = jnp.max(frame.pulled / frame.size)
@@ -46,7 +47,7 @@ def watch(frame: Frame, carry, length, end, there, step, keep, slower, clock) ->
     # Far out the direction rests while the radius grows: that is for `limit`.
     stays = jnp.abs(frame.growth) * length < QUIET
     quiet = quiet & field.euclidean & (field.mild(there.margins, scale) | stays)
-    unseen = quiet & ((length > AGAIN * looked) | (length > 0.5 * LONGEST))
+    unseen = due | quiet & ((length > AGAIN * looked) | (length > 0.5 * LONGEST))
     searched = carry.searched / clock
     rests = keep & jnp.any(frame.rest) & long & (length > searched)
     known = looked > 0

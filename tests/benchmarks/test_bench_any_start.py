@@ -17,6 +17,8 @@ def test_half_learning_times_are_in_the_row(rotated, capsys):
     assert 0 < row["error"] < 50
 
 
-def test_a_row_says_where_weights_are_too_many_to_be_searched():
+def test_a_mode_that_is_lost_among_many_weights_is_known_to_be():
     row = any_start.modes(2, 1e-12, (3.0, 1.2), rotated=True, width=18)
-    assert row["unwatched"]
+    assert row["result"] == "unresolved"
+    assert not row["unwatched"]
+    assert row["missed"] == []

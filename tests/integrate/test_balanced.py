@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gflow._integrate import _motion, _rest
+from gflow._integrate import _motion, _rest, _spectrum
 from scipy.integrate import solve_ivp
 
 
@@ -163,10 +163,21 @@ class Factors(eqx.Module):
         return self.b @ (self.a @ x)
 
 
+def not_found(*_):
+    raise np.linalg.LinAlgError
+
+
 @pytest.mark.parametrize("most", [50, 200])
-def test_a_curve_says_where_many_weights_were_not_searched(most, monkeypatch, tmp_path):
+@pytest.mark.parametrize("found", [True, False])
+def test_modes_of_many_weights_are_looked_for_or_the_curve_says_so(
+    most, found, monkeypatch, tmp_path
+):
     """In a rotated basis modes of like units fall below the tolerance at a saddle."""
     monkeypatch.setattr(_rest, "MOST_WEIGHTS", most)
+    monkeypatch.setattr(_spectrum, "FEW", 0)
+    if not found:
+        for name in ("all_modes", "greatest_modes"):
+            monkeypatch.setattr(_rest, name, not_found)
     random = np.random.default_rng(8)
     left, middle, right = (np.linalg.qr(random.normal(size=(7, 7)))[0] for _ in "123")
     x = np.sqrt(7) * right
@@ -181,11 +192,32 @@ def test_a_curve_says_where_many_weights_were_not_searched(most, monkeypatch, tm
     curve = gflow.solve(flow, network, until=until, **options)
     again = gflow.resume(path, flow, network, progress=False, throw=False)
     for each in (curve, again):
-        if most < 98:  # before the second mode is learned, at t = 13.99
+        if not found:  # before the second mode is learned, at t = 13.99
             log_t = float(each.stats["unwatched"].split("log t = ")[1].split(":")[0])
             assert 0 < log_t < np.log(13)
+            assert "modes grow" in each.stats["unwatched"]
             assert "unwatched" in repr(each)
         else:
             assert each.result == gflow.RESULTS.unresolved
+            assert "unstable modes" in each.stats["verdict"]
             assert each.stats["unwatched"] is None
             assert "unwatched" not in repr(each)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_lost_balances_of_many_weights_are_seen_or_the_curve_says_so(
+    found, monkeypatch
+):
+    monkeypatch.setattr(_rest, "MOST_WEIGHTS", 1)
+    if not found:
+        monkeypatch.setattr(_rest, "outside_of_range", not_found)
+    x, y = turned(0.7)
+    network = Row(jnp.array([[0.3, 0.5]]))
+    curve = solved(gflow.Logistic(), x, y, network, 1e3, throw=False)
+    if found:
+        assert curve.result == gflow.RESULTS.balanced
+        assert curve.stats["unwatched"] is None
+    else:
+        assert curve.result != gflow.RESULTS.balanced
+        assert "samples are lost in a balance" in curve.stats["unwatched"]
+        assert "modes" not in curve.stats["unwatched"]
