@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from .._compile import compiled
 from .._field import LOG_HUGE, Field
@@ -23,6 +24,7 @@ from ._motion import backward, forward, motion
 from ._run import Run
 from ._spectrum import (
     Products,
+    Spectrum,
     all_modes,
     greatest_modes,
     outside_of_range,
@@ -71,27 +73,20 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes:
     part = {name: np.asarray(value)[live] for name, value in found.items()}
     force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
     across, rtol = _apart_from_sizes(part, point[live]), float(tolerance.rtol)
-    if every:
-        spectrum = all_modes(np.asarray(matrix)[np.ix_(live, live)], size)
-    else:
-        products = _products(matrix, live, across)
-        spectrum = greatest_modes(products, size, force, YET * np.max(_still(part)))
-    values, right, inverse, doubt = spectrum
-    noise = _noise(part, right, inverse, rtol)
-    if np.any((doubt > noise) & (np.abs(values) < doubt)):
-        raise np.linalg.LinAlgError("Whether a mode grows is in doubt.")
-    noise = noise + doubt
+    spectrum, products = _decomposed(part, matrix, live, across)
+    values, right, inverse, _ = spectrum
+    noise = _noise(part, spectrum, rtol)
     along, values = inverse @ force, np.real(values)
     blur = ROUNDING * np.abs(inverse) @ pull + 1e-300
     turned = np.linalg.norm(across(right), axis=0)
     turns = turned > TURNS * np.linalg.norm(right, axis=0)
     grows, decays = (values > noise) & turns, values < -noise
-    if every:
+    if products is None:
         distance = np.linalg.norm(right[:, decays] @ (along[decays] / values[decays]))
         astray = _astray(part, inverse[~(grows | decays)])
     else:
-        astray = _astray_among_many(part, products)
         distance = way_to_rest(products, force, float(np.max(noise)))
+        astray = _astray_among_many(part, products)
     # What units that rest are pulled by is no drift: it is taken for none.
     least = 2 * max(REST[0] * rtol, 100 * ROUNDING)
     drifts = ~(grows | decays) & (np.abs(along) * ROUNDING > least * blur)
@@ -100,14 +95,9 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes:
     behind = decays & (in_weights > noise) & every
     fades, soon = _fading(values, amplitudes, behind, rtol)
     extents = np.linalg.norm(size[:, None] * np.real(right), axis=0)
-    order = np.flatnonzero(grows)[np.argsort(-values[grows], kind="stable")]
-    growing = Growing(
-        rates=values[order],
-        amplitudes=amplitudes[order],
-        roundings=blur[order] / values[order],
-        extents=extents[order],
-        in_weights=in_weights[order],
-    )
+    k = np.flatnonzero(grows)[np.argsort(-values[grows], kind="stable")]
+    roundings = blur[k] / values[k]
+    growing = Growing(values[k], amplitudes[k], roundings, extents[k], in_weights[k])
     growth, smallest, change, moves = _units_ahead(part, rtol)
     shares = np.abs(force) / np.maximum(part["pulled"], 1e-300)
     pulled = (part["pulled"] > 0) & (part["size"] > SMALL)
@@ -152,7 +142,7 @@ def _astray(part: dict[str, np.ndarray], inverse) -> float:
 
 
 def _astray_among_many(part: dict[str, np.ndarray], products: Products) -> float:
-    """The same, in what is outside of the range of the motion; NaN if it is not found."""
+    """The same, outside of the range of the motion; NaN if it is not found."""
     faint, pull = part["faint"].T, part["faint_pull"].T
     if not np.any(faint):
         return 0.0
@@ -165,15 +155,24 @@ def _astray_among_many(part: dict[str, np.ndarray], products: Products) -> float
     return float(np.max(np.min(along, axis=0)))
 
 
-def _noise(part: dict[str, np.ndarray], right, inverse, rtol: float) -> np.ndarray:
-    """How far each eigenvalue may be from what it seems."""
+def _noise(
+    part: dict[str, np.ndarray], spectrum: Spectrum, rtol: float
+) -> Float[np.ndarray, " modes"]:
+    """How far each eigenvalue may be from what it seems.
+
+    Raises:
+        numpy.linalg.LinAlgError: One that may be positive was not found well enough.
+    """
+    values, right, inverse, doubt = spectrum
     # What rounding in the rows of the matrix moves an eigenvalue by, to first order.
-    doubt = np.sum(np.abs(inverse) * part["pulled"] * np.abs(right).T, axis=1)
-    noise = max(NOISE[0], NOISE[1] * rtol) * doubt + 1e-300
+    rounded = np.sum(np.abs(inverse) * part["pulled"] * np.abs(right).T, axis=1)
+    noise = max(NOISE[0], NOISE[1] * rtol) * rounded + 1e-300
     # Units on their way to rest change the rates by about as much as they are pulled.
-    return noise + YET * np.sum(
-        np.abs(inverse) * _still(part) * np.abs(right).T, axis=1
-    )
+    yet = np.sum(np.abs(inverse) * _still(part) * np.abs(right).T, axis=1)
+    noise = noise + YET * yet
+    if np.any((doubt > noise) & (np.abs(np.real(values)) < doubt)):
+        raise np.linalg.LinAlgError("Whether a mode grows is in doubt.")
+    return noise + doubt
 
 
 def _still(part: dict[str, np.ndarray]) -> np.ndarray:
@@ -201,6 +200,17 @@ def _apart_from_sizes(
         return vectors - (sizes * along[unit].T).T
 
     return across
+
+
+def _decomposed(
+    part: dict[str, np.ndarray], matrix: np.ndarray | Frame, live: np.ndarray, across
+) -> tuple[Spectrum, Products | None]:
+    """All modes of a matrix, or the greatest of a frame, and the products for that."""
+    if not isinstance(matrix, Frame):
+        return all_modes(np.asarray(matrix)[np.ix_(live, live)], part["size"]), None
+    products = _products(matrix, live, across)
+    least = YET * float(np.max(_still(part)))
+    return greatest_modes(products, part["size"], part["force"], least), products
 
 
 def _products(frame: Frame, live: np.ndarray, across) -> Products:

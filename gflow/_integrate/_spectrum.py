@@ -7,11 +7,10 @@ a large block would drown a small one.
 
 import inspect
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 from scipy.sparse.linalg import (
     ArpackError,
     ArpackNoConvergence,
@@ -44,7 +43,9 @@ PROJECTED = 1e-9
 RESTARTS = 60
 """How often ARPACK may start anew."""
 
-SAME = {"rng": 0} if "rng" in inspect.signature(eigs).parameters else {}
+AGAIN: dict[str, Any] = (
+    {"rng": 0} if "rng" in inspect.signature(eigs).parameters else {}
+)
 """So that it does the same each time: from SciPy 1.17 on it draws numbers."""
 
 
@@ -65,22 +66,15 @@ class Spectrum(NamedTuple):
 
 
 class Products(NamedTuple):
-    """A matrix by its products, and those of its transpose, with vectors."""
+    """A real matrix by its products, and those of its transpose, with vectors."""
 
-    forward: Callable[[np.ndarray], Array]
-    backward: Callable[[np.ndarray], Array]
-
-
-def blocks(size: Float[np.ndarray, " weights"]) -> list[np.ndarray]:
-    """The weights in units of like size, from the largest on."""
-    order = np.argsort(-size, kind="stable")
-    gaps = np.flatnonzero(size[order][1:] * GAP < size[order][:-1]) + 1
-    return np.split(order, gaps)
+    forward: Callable[[np.ndarray], Array | np.ndarray]
+    backward: Callable[[np.ndarray], Array | np.ndarray]
 
 
-def all_modes(matrix: np.ndarray, size: np.ndarray) -> Spectrum:
+def all_modes(matrix: np.ndarray, size: Float[np.ndarray, " weights"]) -> Spectrum:
     """Every mode of a matrix."""
-    parts = blocks(size)
+    parts = _blocks(size)
     return _joined(parts, [_dense(matrix[np.ix_(part, part)]) for part in parts])
 
 
@@ -103,12 +97,12 @@ def greatest_modes(
     """
 
     def found(part):
-        block = _Block(products, part, len(size))
         if len(part) < FEW:
-            return _dense(block.shifted(0.0) @ np.eye(len(part)))
-        return _greatest(block, size[part], force[part], least)
+            block = _Block(products, part, len(size), 0.0)
+            return _dense(np.asarray(block @ np.eye(len(part))))
+        return _greatest(products, part, size, force[part], least)
 
-    parts = blocks(size)
+    parts = _blocks(size)
     return _joined(parts, [found(part) for part in parts])
 
 
@@ -116,24 +110,24 @@ def way_to_rest(
     products: Products, force: Float[np.ndarray, " weights"], noise: float
 ) -> float:
     """About how far modes go that decay faster than `noise`, by Arnoldi's method."""
-    length = np.linalg.norm(force)
-    basis, matrix = np.zeros((KRYLOV + 1, len(force))), np.zeros((KRYLOV + 1, KRYLOV))
+    length, count = np.linalg.norm(force), min(KRYLOV, len(force))
+    basis, matrix = np.zeros((count + 1, len(force))), np.zeros((count + 1, count))
     basis[0] = force / (length or 1.0)
-    for k in range(KRYLOV):
-        new = np.asarray(products.forward(basis[k]))
-        size = np.linalg.norm(new)
+    size = 0
+    while size < count:
+        new = np.asarray(products.forward(basis[size]))
+        smallest = 1e-14 * np.linalg.norm(new)
         for _ in range(2):  # once more for what rounding leaves
-            along = basis[: k + 1] @ new
-            new, matrix[: k + 1, k] = (
-                new - along @ basis[: k + 1],
-                matrix[: k + 1, k] + along,
-            )
-        matrix[k + 1, k] = np.linalg.norm(new)
-        if matrix[k + 1, k] <= 1e-14 * size:
+            along = basis[: size + 1] @ new
+            new = new - along @ basis[: size + 1]
+            matrix[: size + 1, size] += along
+        rest = np.linalg.norm(new)
+        size += 1
+        if rest <= smallest:
             break
-        basis[k + 1] = new / matrix[k + 1, k]
-    values, vectors = np.linalg.eig(matrix[: k + 1, : k + 1])
-    decays = values.real < -noise
+        matrix[size, size - 1], basis[size] = rest, new / rest
+    values, vectors = np.linalg.eig(matrix[:size, :size])
+    decays = np.real(values) < -noise
     shares = length * np.linalg.pinv(vectors)[:, 0]
     return float(np.linalg.norm(vectors[:, decays] @ (shares[decays] / values[decays])))
 
@@ -146,101 +140,115 @@ def outside_of_range(
     Raises:
         numpy.linalg.LinAlgError: It was not found.
     """
-    matrix = _Block(products, np.arange(len(vector)), len(vector)).shifted(0.0)
-    found, how, *_ = lsmr(
-        matrix, vector, atol=PROJECTED, btol=PROJECTED, maxiter=KRYLOV * RESTARTS
-    )
+    matrix = _Block(products, np.arange(len(vector)), len(vector), 0.0)
+    most = KRYLOV * RESTARTS
+    found, how, *_ = lsmr(matrix, vector, atol=PROJECTED, btol=PROJECTED, maxiter=most)
     if how == 7:
         raise np.linalg.LinAlgError("What is outside of the range was not found.")
     return vector - matrix @ found
 
 
+def _blocks(size: Float[np.ndarray, " weights"]) -> list[np.ndarray]:
+    """The weights in units of like size, from the largest on."""
+    order = np.argsort(-size, kind="stable")
+    gaps = np.flatnonzero(size[order][1:] * GAP < size[order][:-1]) + 1
+    return np.split(order, gaps)
+
+
 def _joined(parts: list[np.ndarray], spectra: list[Spectrum]) -> Spectrum:
     """That of the whole, from those of its blocks."""
-    weights, modes = (sum(map(len, every)) for every in (parts, next(zip(*spectra))))
-    right, dual = (
-        np.zeros((weights, modes), complex),
-        np.zeros((modes, weights), complex),
-    )
-    first = 0
-    for part, each in zip(parts, spectra):
+    values, doubt = (np.concatenate([each[k] for each in spectra]) for k in (0, 3))
+    right = np.zeros((sum(map(len, parts)), len(values)), complex)
+    dual, first = np.zeros(right.T.shape, complex), 0
+    for part, each in zip(parts, spectra, strict=True):
         here = np.arange(first, first + len(each.values))
         right[np.ix_(part, here)] = each.right
         dual[np.ix_(here, part)] = each.dual
         first += len(here)
-    values, doubt = (np.concatenate([s[k] for s in spectra]) for k in (0, 3))
     return Spectrum(values, right, dual, doubt)
 
 
 def _dense(matrix: np.ndarray) -> Spectrum:
     """All modes of one block."""
     values, right = np.linalg.eig(matrix)
-    dual = np.linalg.pinv(right)
-    return Spectrum(values, right, dual, np.zeros(len(values)))
+    return Spectrum(values, right, np.linalg.pinv(right), np.zeros(len(values)))
 
 
 def _greatest(
-    block: "_Block", size: np.ndarray, force: np.ndarray, least: float
+    products: Products,
+    part: np.ndarray,
+    size: Float[np.ndarray, " weights"],
+    force: Float[np.ndarray, " part"],
+    least: float,
 ) -> Spectrum:
-    """The mode of greatest real part, by ARPACK."""
-    start = np.random.default_rng(0).normal(size=len(size))
+    """The mode of one block whose eigenvalue has the greatest real part."""
+    start = np.random.default_rng(0).normal(size=len(part))
     start /= np.linalg.norm(start)
     pushed = np.linalg.norm(force)
     if pushed > 0:
         start = force / pushed + ASIDE * start
     try:
-        (largest,), _ = eigs(
-            block.shifted(0.0), 1, which="LM", tol=0.1, v0=start, **SAME
-        )
+        (largest,), _ = _eigs(_Block(products, part, len(size), 0.0), "LM", start, 0.1)
         # It is found to so much of itself, and it may be zero.
-        shift = 2 * abs(largest)
-        shifted = block.shifted(shift)
-        (value,), right = _top(shifted, start, least / shift)
+        shift = 2 * abs(largest) + 1e-300
+        block = _Block(products, part, len(size), shift)
+        value, right = _top(block, start, least / shift)
         # Those of a symmetric matrix in units of these sizes are so much apart.
-        (same,), left = _top(shifted.T, size**2 * right[:, 0].real, least / shift)
+        same, left = _top(block.T, size[part] ** 2 * np.real(right), least / shift)
     except ArpackError as error:
         raise np.linalg.LinAlgError(str(error)) from error
-    dual = left.T / (left[:, 0] @ right[:, 0])
-    off = shifted @ right[:, 0] - value * right[:, 0]
+    dual, off = left / (left @ right), block @ right - value * right
     doubt = np.linalg.norm(dual) * np.linalg.norm(off) + abs(value - same)
-    return Spectrum(np.array([value - shift]), right, dual, np.array([doubt]))
+    values = np.array([value - shift])
+    return Spectrum(values, right[:, None], dual[None], np.array([doubt]))
 
 
 def _top(
     matrix: LinearOperator, start: np.ndarray, least: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[complex, np.ndarray]:
     """The greatest eigenvalue and its vector, at least so close to one."""
-    find = partial(
-        eigs, matrix, 1, which="LR", ncv=min(KRYLOV, len(start) - 1),
-        maxiter=RESTARTS, **SAME,
-    )  # fmt: skip
-    found = find(v0=start, tol=max(CLOSE[0], least))
+    values, vectors = _eigs(matrix, "LR", start, max(CLOSE[0], least))
     try:
-        return find(v0=found[1][:, 0].real, tol=max(CLOSE[1], least))
+        closer = np.real(vectors[:, 0]), max(CLOSE[1], least)
+        values, vectors = _eigs(matrix, "LR", *closer)
     except ArpackNoConvergence:
-        return found
+        pass
+    return values[0], vectors[:, 0]
 
 
-class _Block(NamedTuple):
-    """The matrix among some of the weights."""
+def _eigs(
+    matrix: LinearOperator, which: str, start: np.ndarray, close: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """An eigenvalue and its vector, by ARPACK."""
+    how: dict[str, Any] = {"which": which, "v0": start, "tol": close, **AGAIN}
+    size = min(KRYLOV, len(start) - 1)
+    found = eigs(matrix, 1, ncv=size, maxiter=RESTARTS, **how)
+    return cast(tuple[np.ndarray, np.ndarray], found)
 
-    products: Products
-    part: np.ndarray
-    weights: int
 
-    def shifted(self, shift: float) -> LinearOperator:
-        """With this much added to its diagonal."""
+class _Block(LinearOperator):
+    """The matrix among some of the weights, with a multiple of the identity."""
 
-        def among(product):
-            def of(vector):
-                if np.iscomplexobj(vector):
-                    return of(vector.real) + 1j * of(vector.imag)
-                whole = np.zeros(self.weights)
-                whole[self.part] = np.ravel(vector)
-                return np.asarray(product(whole))[self.part] + shift * np.ravel(vector)
+    def __init__(
+        self, products: Products, part: np.ndarray, weights: int, shift: float
+    ):
+        super().__init__(np.dtype(float), (len(part),) * 2)
+        self.products, self.part = products, part
+        self.weights, self.shift = weights, shift
 
-            return of
+    def _matvec(self, vector):
+        return self._among(self.products.forward, np.ravel(vector))
 
-        forward, backward = map(among, self.products)
-        shape, dtype = (len(self.part),) * 2, np.dtype(float)
-        return LinearOperator(shape, matvec=forward, rmatvec=backward, dtype=dtype)
+    def _rmatvec(self, vector):
+        return self._among(self.products.backward, np.ravel(vector))
+
+    def _among(
+        self, product: Callable, vector: Inexact[np.ndarray, " part"]
+    ) -> Inexact[np.ndarray, " part"]:
+        if np.iscomplexobj(vector):
+            parts = np.real(vector), np.imag(vector)
+            real, imaginary = (self._among(product, each) for each in parts)
+            return real + 1j * imaginary
+        whole = np.zeros(self.weights)
+        whole[self.part] = vector
+        return np.asarray(product(whole))[self.part] + self.shift * vector

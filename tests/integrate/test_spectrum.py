@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from gflow._integrate import _spectrum
 from gflow._integrate._spectrum import Products
 
