@@ -111,7 +111,8 @@ def read(
         weights=arrays["weights"], until=_until(about, until), save=_save(about, save),
         steps=_chunks("steps", arrays), saved=_chunks("saved", arrays),
         seen=_seen(arrays),
-        lost=Lost(*about["lost"]), **{name: about[name] for name in PLAIN},
+        lost=Lost(about["faded"], arrays["grown"]),
+        **{name: about[name] for name in PLAIN},
     )  # fmt: skip
     run.gates = [
         (float(tau), bits)
@@ -170,7 +171,7 @@ def _arrays(run: Run) -> dict[str, Any]:
         "event": run.until.event is not None,
         "save": _times(run.save),
         "observables": run.save is not None and run.save.observables is not None,
-        "lost": run.lost,
+        "faded": run.lost.faded,
         **{name: getattr(run, name) for name in PLAIN},
     }
     bits = [bits for _, bits in run.gates]
@@ -184,6 +185,7 @@ def _arrays(run: Run) -> dict[str, Any]:
         **_stacked("steps", run.steps),
         **_stacked("saved", run.saved),
         **_seen_arrays(run.seen),
+        "grown": run.lost.grown,
         "turn_tau": np.array([tau for tau, _ in run.gates]),
         "turn_gates": np.stack(bits) if bits else np.zeros((0, 0), np.uint8),
     }

@@ -13,8 +13,11 @@ no mode that grows or drifts, the flow goes there and stays."""
 SEEN = 100.0
 """Modes of an amplitude above this times `rtol` are in the error of a step."""
 
-CLEAR = 10.0
-"""Modes so much larger than what is lost are known."""
+NEW = 1e-3
+"""A mode adds to the span of those that have grown if so much of it is not in it."""
+
+ALIKE = 0.5
+"""A mode may be one that has grown if so much of it is in their span."""
 
 OFTEN = 0.25
 """Steps of this share of the way until a mode that is not known may be seen."""
@@ -37,22 +40,32 @@ that steps are short enough to follow may be stable where it comes to rest."""
 
 
 class Lost(NamedTuple):
-    """Whether modes may grow whose amplitudes are not known.
+    """What is known of modes whose amplitudes are not.
 
     Attributes:
         faded: Whether some fell below the tolerance: they may be as large as that.
-        grown: Whether one that is not known was seen to grow since.
+        grown: The span of those that were seen to grow since, one a column.
     """
 
     faded: bool = False
-    grown: bool = False
+    grown: Float[np.ndarray, "weights modes"] = np.zeros((0, 0))
+
+    def has(self, vectors: Float[np.ndarray, "weights modes"]) -> np.ndarray:
+        """Which modes, of norm one, may be one that has grown."""
+        if not self.grown.size:
+            return np.zeros(vectors.shape[1], bool)
+        return np.linalg.norm(self.grown.T @ vectors, axis=0) >= ALIKE
 
     def and_of(self, found: "Modes", rtol: float) -> "Lost":
         """What is so from now on."""
-        grown = self.grown or not np.all(found.known(self, rtol))
+        faded = self.faded or found.fades
         if found.rate == 0 and found.distance <= SETTLED:
-            grown = False  # all that was lost decays, and is small
-        return Lost(self.faded or found.fades, grown)
+            return Lost(faded)  # all that was lost decays, and is small
+        hidden = found.growing.amplitudes < SEEN * rtol
+        more = found.growing.vectors[:, hidden & ~found.known(self, rtol)]
+        both = np.concatenate([self.grown.reshape(len(more), -1), more], axis=1)
+        basis, sizes, _ = np.linalg.svd(both, full_matrices=False)
+        return Lost(faded, basis[:, sizes > NEW])
 
 
 NOTHING_LOST = Lost()
@@ -67,6 +80,7 @@ class Growing(NamedTuple):
         roundings: Below which amplitudes cannot be known.
         extents: Their sizes against the whole network, at amplitude one.
         in_weights: Their rates in weights; less where their unit shrinks.
+        vectors: In weights, of norm one, one a column.
     """
 
     rates: Float[np.ndarray, " modes"]
@@ -74,6 +88,7 @@ class Growing(NamedTuple):
     roundings: Float[np.ndarray, " modes"]
     extents: Float[np.ndarray, " modes"]
     in_weights: Float[np.ndarray, " modes"]
+    vectors: Float[np.ndarray, "weights modes"]
 
 
 class Modes(NamedTuple):
@@ -127,12 +142,12 @@ class Modes(NamedTuple):
     def known(self, lost: Lost, rtol: float) -> Bool[np.ndarray, " modes"]:
         """Which of the growing modes have amplitudes that are known.
 
-        What was lost was small: of a mode that is large now it can be no great part,
-        unless it has grown since.
+        What was lost was small: of one that is seen it is no great part, unless it has
+        grown since.
         """
         amplitudes = self.growing.amplitudes
         if lost.faded or not self.every:
-            return (amplitudes > CLEAR * SEEN * rtol) & (not lost.grown)
+            return (amplitudes >= SEEN * rtol) & ~lost.has(self.growing.vectors)
         return amplitudes > self.growing.roundings
 
     def looks_again(self, lost: Lost, rtol: float) -> tuple[float, float]:
@@ -164,7 +179,7 @@ class Modes(NamedTuple):
     def shows(self, lost: Lost, rtol: float) -> bool:
         """Whether a mode that was lost has grown until it is seen."""
         seen = self.growing.amplitudes >= SEEN * rtol
-        return lost.grown and bool(np.any(seen & ~self.known(lost, rtol)))
+        return bool(np.any(seen & lost.has(self.growing.vectors)))
 
     def critical(self, rtol: float) -> bool:
         """Whether the point is critical, nothing grows, and there is no way to go."""

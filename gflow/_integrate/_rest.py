@@ -68,7 +68,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes:
     strength = np.asarray(found.pop("shares"))
     live = np.flatnonzero((point != 0) | (pull != 0))
     if not np.any(pull):
-        return _none()
+        return _none(point.size)
     matrix = found.pop("matrix" if every else "frame")
     part = {name: np.asarray(value)[live] for name, value in found.items()}
     force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
@@ -94,10 +94,15 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes:
     in_weights = values + np.real(np.sum(inverse * rate * right.T, axis=1))
     behind = decays & (in_weights > noise) & every
     fades, soon = _fading(values, amplitudes, behind, rtol)
-    extents = np.linalg.norm(size[:, None] * np.real(right), axis=0)
+    vectors = size[:, None] * np.real(right)
+    extents = np.linalg.norm(vectors, axis=0)
     k = np.flatnonzero(grows)[np.argsort(-values[grows], kind="stable")]
     roundings = blur[k] / values[k]
-    growing = Growing(values[k], amplitudes[k], roundings, extents[k], in_weights[k])
+    ways = np.zeros((point.size, len(k)))
+    ways[live] = vectors[:, k] / np.maximum(extents[k], 1e-300)
+    growing = Growing(
+        values[k], amplitudes[k], roundings, extents[k], in_weights[k], ways
+    )
     growth, smallest, change, moves = _units_ahead(part, rtol)
     shares = np.abs(force) / np.maximum(part["pulled"], 1e-300)
     pulled = (part["pulled"] > 0) & (part["size"] > SMALL)
@@ -120,10 +125,12 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes:
     )
 
 
-def _none() -> Modes:
+def _none(weights: int) -> Modes:
     """Those where nothing pulls at anything: it stands still for ever."""
+    zero = np.zeros(0)
+    growing = Growing(zero, zero, zero, zero, zero, np.zeros((weights, 0)))
     return Modes(
-        every=True, growing=Growing(*(np.zeros(0),) * 5), fades=False, fades_in=np.inf,
+        every=True, growing=growing, fades=False, fades_in=np.inf,
         distance=0, drift=0, moves=False, growth=0, smallest=0, change=np.inf,
         resting=0, calmest=np.inf, faint=0, astray=0, faints_at=np.inf,
     )  # fmt: skip
