@@ -94,15 +94,10 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes:
     in_weights = values + np.real(np.sum(inverse * rate * right.T, axis=1))
     behind = decays & (in_weights > noise) & every
     fades, soon = _fading(values, amplitudes, behind, rtol)
-    vectors = size[:, None] * np.real(right)
-    extents = np.linalg.norm(vectors, axis=0)
-    k = np.flatnonzero(grows)[np.argsort(-values[grows], kind="stable")]
-    roundings = blur[k] / values[k]
-    ways = np.zeros((point.size, len(k)))
-    ways[live] = vectors[:, k] / np.maximum(extents[k], 1e-300)
-    growing = Growing(
-        values[k], amplitudes[k], roundings, extents[k], in_weights[k], ways
-    )
+    vectors = np.zeros((point.size, values.size))
+    vectors[live] = size[:, None] * np.real(right)
+    facts = values, amplitudes, blur, in_weights, vectors
+    growing = _growing(np.flatnonzero(grows), *facts)
     growth, smallest, change, moves = _units_ahead(part, rtol)
     shares = np.abs(force) / np.maximum(part["pulled"], 1e-300)
     pulled = (part["pulled"] > 0) & (part["size"] > SMALL)
@@ -122,6 +117,21 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes:
         faint=int(np.sum(strength <= 1)),
         astray=astray,
         faints_at=float(np.min(np.maximum(strength, 1.0), initial=np.inf)),
+    )
+
+
+def _growing(some, values, amplitudes, blur, in_weights, vectors) -> Growing:
+    """What is known of some modes, the fastest first."""
+    some = some[np.argsort(-values[some], kind="stable")]
+    vectors = vectors[:, some]
+    extents = np.linalg.norm(vectors, axis=0)
+    return Growing(
+        rates=values[some],
+        amplitudes=amplitudes[some],
+        roundings=blur[some] / values[some],
+        extents=extents,
+        in_weights=in_weights[some],
+        vectors=vectors / np.maximum(extents, 1e-300),
     )
 
 
