@@ -11,6 +11,7 @@ from . import _attempt, _rest, _watch
 from ._carry import tolerance
 from ._modes import LATEST, Modes
 from ._run import Run
+from ._way import log_t_in, way_to
 
 
 def at_rest(run: Run) -> RESULTS | None:
@@ -62,12 +63,12 @@ def _unwatched(run: Run, found: Modes | None) -> str:
 
 def _unknown(run: Run, found: Modes, whole: bool) -> RESULTS | None:
     """Why nobody knows how the flow goes on, if so; else until when it is known."""
-    left = _rest.way_to(run.levels, run)
+    left = way_to(run.levels, run)
     if whole:
         soon = found.unknown_in(run.lost, run.rtol)
         early = found.early(float(run.carry.length))
         if soon < left and (found.shows(run.lost, run.rtol) or not early):
-            run.known_until = min(run.known_until, _rest.log_t_in(soon, run))
+            run.known_until = min(run.known_until, log_t_in(soon, run))
             if run.known_until <= float(run.carry.log_t):
                 return RESULTS.unresolved
         elif soon == math.inf:

@@ -61,8 +61,8 @@ class Lost(NamedTuple):
         faded = self.faded or found.fades
         if found.rate == 0 and found.distance <= SETTLED:
             return Lost(faded)  # all that was lost decays, and is small
-        hidden = found.growing.amplitudes < SEEN * rtol
-        more = found.growing.vectors[:, hidden & ~found.known(self, rtol)]
+        doubtful = found.hidden(rtol) and not found.known(self, rtol)[0]
+        more = found.growing.vectors[:, : int(doubtful)]
         both = np.concatenate([self.grown.reshape(len(more), -1), more], axis=1)
         basis, sizes, _ = np.linalg.svd(both, full_matrices=False)
         return Lost(faded, basis[:, sizes > NEW])
