@@ -36,7 +36,7 @@ def at_rest(run: Run) -> RESULTS | None:
             return RESULTS.critical_point
     if found is not None:
         again = np.clip(found.faints_at, _watch.SOON, _watch.AGAIN)
-        run.verdict = found.in_words()
+        run.verdict = found.in_words(run.lost, run.rtol)
         end = _unknown(run, found, whole)
         if end is not None:
             return end

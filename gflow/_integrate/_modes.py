@@ -218,17 +218,18 @@ class Modes(NamedTuple):
         soon = np.where(self.known(lost, rtol) | later, np.inf, soon)
         return float(np.min(soon, initial=np.inf))
 
-    def in_words(self) -> str:
-        """What was measured."""
-        grown = self.growing
+    def in_words(self, lost: Lost, rtol: float) -> str:
+        """What was measured, and of modes that are lost."""
         facts = [f"gradient at most {self.resting:.1e} of the pulls of the samples"]
         facts.append(f"distance to rest {self.distance:.1e}")
         if self.rate > 0:
-            facts.append(
-                f"{len(grown.rates) if self.every else 'some'} unstable modes, the "
-                f"fastest of rate {self.rate:.4g} in the clock of the step, amplitude "
-                f"{grown.amplitudes[0]:.1e}, known to {grown.roundings[0]:.1e}"
-            )
+            number = str(len(self.growing.rates)) if self.every else "some"
+            facts.append(f"{number} unstable modes, the fastest {self._facts(0)}")
+            doubtful = np.flatnonzero(~self.known(lost, rtol))
+            if doubtful.size:
+                fastest = int(doubtful[0])
+                which = self._facts(fastest) if fastest else "the fastest of all"
+                facts.append(f"{doubtful.size} of them not known, first {which}")
         else:
             facts.append("no unstable mode")
         if self.growth > 0:
@@ -241,6 +242,14 @@ class Modes(NamedTuple):
                 f"weights that the others do not hold, at rate {self.astray:.1e}"
             )
         return f"Measured: {'; '.join(facts)}."
+
+    def _facts(self, k: int) -> str:
+        """What is known of one growing mode."""
+        rate, amplitude, rounding, *_ = (each[..., k] for each in self.growing)
+        return (
+            f"of rate {rate:.4g} in the clock of the step, amplitude {amplitude:.1e}, "
+            f"rounding {rounding:.1e}"
+        )
 
     def follow(self, rtol: float) -> tuple[float, float]:
         """The longest step that follows a hidden mode, and the way until it is seen."""

@@ -26,8 +26,8 @@ def motion(
     """The motion in the frame and its Jacobian, and the pulls of the samples.
 
     All in sizes of units. Of the pulls of samples that are lost, those that are lost
-    come first, and then all. Unless the `whole` Jacobian is asked for, there is the
-    frame, for its products with vectors.
+    come first, and then all. Unless the `whole` Jacobian is asked for, its place has
+    the frame, for products with vectors.
     """
     frame = make_frame(
         field, carry.point, carry.log_radius, carry.dual, carry.gradient,
@@ -58,12 +58,9 @@ def motion(
     shares, sums = by_rows(frame.jacobian, pulls, sizes, frame.dual)
     pull = sums[0] / frame.size
     faint, faint_pull = (total / frame.size[None] for total in sums[1:])
+    linear = jax.jacfwd(partial(moved, frame))(relative) if whole else frame
     return {
-        **(
-            {"matrix": jax.jacfwd(partial(moved, frame))(relative)}
-            if whole
-            else {"frame": frame}
-        ),
+        "linear": linear,
         "motion": moved(frame, relative),
         "force": (carry.gradient - frame.rate * frame.start) / frame.size,
         "pull": pull,

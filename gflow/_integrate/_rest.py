@@ -67,7 +67,7 @@ def modes(field: Field, carry: Carry, tolerance: Tolerance) -> Modes:
     live = np.flatnonzero((point != 0) | (pull != 0))
     if not np.any(pull):
         return _none(point.size)
-    matrix = found.pop("matrix" if every else "frame")
+    matrix = found.pop("linear")
     part = {name: np.asarray(value)[live] for name, value in found.items()}
     force, pull, rate, size = (part[n] for n in ("force", "pull", "rate", "size"))
     across, rtol = _apart_from_sizes(part, point[live]), float(tolerance.rtol)

@@ -44,6 +44,7 @@ VARIATIONS = {
     "looks": [
         (_watch, "QUIET", 3e-3), (_watch, "LONG", 1.0), (_watch, "AGAIN", 1e3),
         (_watch, "SOON", 7.0),
+        (_modes, "OFTEN", 0.6), (_modes, "ALIKE", 0.8), (_modes, "NEW", 1e-2),
         (_modes, "LEAP", 0.1), (_modes, "SEEN", 30.0), (_rest, "SEEN", 30.0),
         (_rest, "SMALL", 3e-2), (_rest, "YET", 30.0), (_drive, "CHUNK_STEPS", 17),
     ],

@@ -6,6 +6,13 @@ from gflow._integrate import _spectrum
 from gflow._integrate._spectrum import Products
 
 
+NUMBERS = {
+    "FEW": 1000, "GAP": 1e4, "ASIDE": 1e-3, "KRYLOV": 60, "RESTARTS": 200,
+    "CLOSE": (1e-5, 1e-10),
+}  # fmt: skip
+"""Others than those of the module."""
+
+
 def symmetric(values, seed):
     """A symmetric matrix of these eigenvalues."""
     random = np.random.default_rng(seed)
@@ -26,12 +33,14 @@ def values_of(kind, random, size=130):
     return np.append(stable, np.zeros(5))
 
 
-@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize("number", [None, *NUMBERS])
 @pytest.mark.parametrize("kind", ["grows", "alike", "rests"])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_greatest_modes_are_those_of_the_whole_matrix(kind, seed, few, monkeypatch):
+def test_greatest_modes_are_those_of_the_whole_matrix(kind, seed, number, monkeypatch):
     """In units of three sizes, two of them alike: small ones do not move large ones."""
-    monkeypatch.setattr(_spectrum, "FEW", few)
+    monkeypatch.setattr(_spectrum, "FEW", 0)
+    if number is not None:
+        monkeypatch.setattr(_spectrum, number, NUMBERS[number])
     random = np.random.default_rng(seed)
     values = values_of(kind, random)
     size = np.repeat([1.0, 0.2, 1e-7], [100, 30, 40])
