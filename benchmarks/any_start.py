@@ -138,7 +138,9 @@ def modes(
     early = curve.result != gflow.RESULTS.successful
     error = np.max(np.where(np.isnan(misses), 0.0 if early else math.inf, misses))
     case = f"{depth} linear layers x {scale:g}" + (", rotated" if rotated else "")
-    case += f", width {width}" if width else ""
+    if width:
+        sizes = ", ".join(f"{goal:g}" for goal in goals)
+        case += f", width {width}, modes of {sizes}"
     # Rotated, a mode may be lost: the run must say so, or be right.
     limits = (
         {"error": 50.0} if rotated else {"attempts": 60 * len(goals), "error": 50.0}
