@@ -27,7 +27,7 @@ DEEP = 1e-8
 """Three layers from less take thousands of steps before anything grows."""
 
 RIGHT = 50.0
-"""Errors of so many tolerances are what a solve is off by where no mode falls behind."""
+"""Errors of so many tolerances are usual where no mode falls behind."""
 
 
 def cases(widths=WIDTHS, goals=GOALS, scales=SCALES):
